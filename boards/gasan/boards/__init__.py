@@ -1,0 +1,1 @@
+"""Boards: their facts, the virtual board, the virtual machines that run it."""

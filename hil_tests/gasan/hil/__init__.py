@@ -1,0 +1,1 @@
+"""Test benches: equipment, buses and faults."""
