@@ -7,10 +7,16 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("gasan")
-    group.addoption("--seed", type=int, default=None, help="seed of every random test (default: fresh, printed)")
     group.addoption(
-        "--fuzz-scale", type=float, default=1.0, help="share of the full fuzz runs (1.0: 1,000,000 and 50,000 inputs)"
+        "--seed", type=int, default=None, help="seed of every random test (default: fresh, printed)"
     )
+    group.addoption(
+        "--fuzz-scale",
+        type=float,
+        default=1.0,
+        help="share of the full fuzz runs (1.0: 1,000,000 and 50,000 inputs)",
+    )
+    group.addoption("--soak", action="store_true", help="the long forms of the kill and outage tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,3 +46,10 @@ def fuzz_count(request: pytest.FixtureRequest) -> int:
 def fuzz_count_vm(request: pytest.FixtureRequest) -> int:
     """Inputs of a decoder's fuzz run on the MicroPython VM."""
     return max(1000, int(50_000 * request.config.getoption("--fuzz-scale")))
+
+
+@pytest.fixture
+def soak(request: pytest.FixtureRequest) -> bool:
+    """Whether the long forms were asked for (make soak)."""
+    value: bool = request.config.getoption("--soak")
+    return value
