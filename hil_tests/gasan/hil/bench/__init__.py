@@ -1,0 +1,1 @@
+"""Benches: each module has ``rows()``, which measures and returns rows of the table that ``make bench`` prints."""

@@ -1,0 +1,98 @@
+"""Run device code on a MicroPython VM, with the sources of this checkout as its library.
+
+    from gasan.hil import vmrun
+    out = vmrun.run('from gasan.wire import cbor; print(cbor.dumps([1, 2]))', bits=32)
+
+On a board the portions of ``gasan`` are merged into one folder, since MicroPython looks for a package in
+the first matching folder of ``sys.path`` only. Here a scratch folder of links does the same.
+"""
+
+import importlib.util
+import os
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from gasan.boards.vm import Vm, VmMissing, find_vm
+
+__all__ = ["VmFailed", "missing", "run"]
+
+#: Portions of the namespace that a VM may import.
+_PORTIONS = ("wire", "node", "ota", "hil")
+
+
+class VmFailed(Exception):
+    """The VM ended with an error or too late; ``stdout``, ``stderr`` and ``returncode`` (None: too late) tell."""
+
+    def __init__(self, what: str, stdout: str, stderr: str, returncode: int | None) -> None:
+        super().__init__(f"{what}\n{stderr.strip() or stdout.strip()}")
+        self.stdout = stdout
+        self.stderr = stderr
+        self.returncode = returncode
+
+
+@cache
+def _vm(bits: int) -> Vm | VmMissing:
+    try:
+        return find_vm(bits=bits)
+    except VmMissing as error:
+        return error
+
+
+def missing(bits: int) -> str:
+    """Why there is no VM of that word size, in a sentence; empty when there is one."""
+    vm = _vm(bits)
+    return str(vm) if isinstance(vm, VmMissing) else ""
+
+
+def _link_portions(folder: Path) -> None:
+    package = folder / "gasan"
+    package.mkdir()
+    for portion in _PORTIONS:
+        spec = importlib.util.find_spec(f"gasan.{portion}")
+        if spec is not None and spec.submodule_search_locations:
+            (package / portion).symlink_to(Path(next(iter(spec.submodule_search_locations))).resolve())
+
+
+def run(
+    program: str | Path,
+    *args: object,
+    bits: int = 64,
+    heap: str = "2m",
+    timeout: float = 60.0,
+    stdin: bytes = b"",
+) -> str:
+    """Run ``program`` on the VM and return what it printed.
+
+    program: source text, or the Path of a file.
+    args: become ``sys.argv[1:]``, as text.
+    heap: as ``-X heapsize`` takes it: "96wk" counts words and so means the same on 32 and 64 bits.
+    timeout: seconds.
+
+    Raises VmMissing when there is no VM of that word size, VmFailed when the program ends with an error.
+    """
+    vm = _vm(bits)
+    if isinstance(vm, VmMissing):
+        raise vm
+    with tempfile.TemporaryDirectory(prefix="gasan-vm-") as scratch:
+        folder = Path(scratch)
+        _link_portions(folder)
+        if isinstance(program, Path):
+            path = program.resolve()
+        else:
+            path = folder / "program.py"
+            path.write_text(program, encoding="utf-8")
+        command = [*vm.argv, "-X", f"heapsize={heap}", str(path), *map(str, args)]
+        environment = {**os.environ, "MICROPYPATH": f"{folder}:.frozen"}
+        try:
+            done = subprocess.run(
+                command, input=stdin, capture_output=True, timeout=timeout, env=environment, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            out, err = (error.stdout or b"").decode(errors="replace"), (error.stderr or b"").decode(errors="replace")
+            raise VmFailed(f"{path.name} did not end within {timeout:g} s", out, err, None) from None
+    out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    if done.returncode != 0:
+        raise VmFailed(f"{path.name} ended with status {done.returncode} on the {bits}-bit VM", out, err, done.returncode)
+    return out
