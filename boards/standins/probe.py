@@ -26,7 +26,7 @@ for module, name in (
     (vfs, "VfsPosix"),
 ):
     assert hasattr(module, name), name
-assert execfile and sys.stdin.buffer and sys.stdout.buffer
+assert execfile and sys.stdin.buffer and sys.stdout.buffer  # noqa: F821 - MicroPython has execfile
 with open("/dev/null", "rb") as f:
     assert open(f.fileno(), "rb").fileno() == f.fileno(), "open() of a descriptor"
 
