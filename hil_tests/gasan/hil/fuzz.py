@@ -1,4 +1,6 @@
-"""Hostile inputs for decoders: random, mutated, truncated, spliced, oversized; the same on CPython and on the VM.
+"""Hostile inputs for decoders, the same on CPython and on the VM.
+
+Random, mutated, truncated, spliced and oversized::
 
     fuzzer = Fuzzer(seed, corpus)
     accepted, refused = run(cbor.loads, cbor.CBORError, fuzzer, 50_000)

@@ -23,7 +23,10 @@ _PORTIONS = ("wire", "node", "ota", "hil")
 
 
 class VmFailed(Exception):
-    """The VM ended with an error or too late; ``stdout``, ``stderr`` and ``returncode`` (None: too late) tell."""
+    """The VM ended with an error or not in time.
+
+    ``stdout`` and ``stderr`` are what it printed; ``returncode`` is None when it did not end in time.
+    """
 
     def __init__(self, what: str, stdout: str, stderr: str, returncode: int | None) -> None:
         super().__init__(f"{what}\n{stderr.strip() or stdout.strip()}")
@@ -53,6 +56,10 @@ def _link_portions(folder: Path) -> None:
         spec = importlib.util.find_spec(f"gasan.{portion}")
         if spec is not None and spec.submodule_search_locations:
             (package / portion).symlink_to(Path(next(iter(spec.submodule_search_locations))).resolve())
+
+
+def _text(output: bytes | None) -> str:
+    return (output or b"").decode(errors="replace")
 
 
 def run(
@@ -89,10 +96,11 @@ def run(
             done = subprocess.run(
                 command, input=stdin, capture_output=True, timeout=timeout, env=environment, check=False
             )
-        except subprocess.TimeoutExpired as error:
-            out, err = (error.stdout or b"").decode(errors="replace"), (error.stderr or b"").decode(errors="replace")
+        except subprocess.TimeoutExpired as late:
+            out, err = _text(late.stdout), _text(late.stderr)
             raise VmFailed(f"{path.name} did not end within {timeout:g} s", out, err, None) from None
-    out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    out, err = _text(done.stdout), _text(done.stderr)
     if done.returncode != 0:
-        raise VmFailed(f"{path.name} ended with status {done.returncode} on the {bits}-bit VM", out, err, done.returncode)
+        what = f"{path.name} ended with status {done.returncode} on the {bits}-bit VM"
+        raise VmFailed(what, out, err, done.returncode)
     return out

@@ -1,1 +1,1 @@
-"""Benches: each module has ``rows()``, which measures and returns rows of the table that ``make bench`` prints."""
+"""Benches: the ``rows()`` of each module measures and returns lines of the table of ``make bench``."""
