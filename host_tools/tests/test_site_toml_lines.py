@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from gasan.host.toml_lines import Lines, Path
 
 
@@ -36,7 +35,7 @@ NASTY = {
     "plain": "a = 1\nb = 2\n\n# c = 9\nc = 5",
     "crlf": "a = 1\r\n\r\nb = 3\r\n[t]\r\nc = 5\r\n",
     "tables": "[a]\nx = 2\n[a.b]\nx = 4\n[c.d.e]\nx = 6\n[c]\nx = 8\n[c.d]\nx = 10",
-    "arrays of tables": "[[n]]\nx = 2\n[[n.b]]\nx = 4\n[[n.b]]\nx = 6\n[n.b.t]\nx = 8\n[[n]]\nx = 10\n[[n.b]]\nx = 12",
+    "arrays of tables": "[[n]]\nx = 2\n[[n.b]]\nx = 4\n[[n.b]]\nx = 6\n[n.b.t]\nx = 8\n[[n]]\nx = 10",
     "array of tables under a table": "[s]\nx = 2\n[[s.n]]\nx = 4\n[[s.n]]\nx = 6\n[s.n.deep.er]\nx = 8",
     "headers with blanks": "[ a . b ]\nx = 2\n[[ c.'d e' . \"f\" ]]\nx = 4\n  [g] # [h]\n\tx = 6",
     "dotted keys": "a.b.c = 1\na.b.d = 2\na . e = 3\n[t]\nu.v = 5\nu.'w.x' = 6",

@@ -1,7 +1,7 @@
 """Where things stand in a TOML text: `tomllib` gives values without lines, this gives lines without values.
 
-The text must be one that `tomllib` accepts; only then is the answer right. A path is a tuple of keys and, inside
-arrays, indices from 0: ``("node", 0, "bus", 1, "baudrate")``.
+The text must be one that `tomllib` accepts; only then is the answer right. A path is a tuple of keys and,
+inside arrays, indices from 0: ``("node", 0, "bus", 1, "baudrate")``.
 """
 
 import re
@@ -29,8 +29,8 @@ _STRING = re.compile(
 class Lines:
     """The line of every key, table and array element of a valid TOML text.
 
-    `of(path)` is the line (from 1) on which the key, table header or array element stands. What is not written
-    down (a missing key) has the line of the nearest thing around it; the whole document has line 1.
+    `of(path)` is the line (from 1) on which the key, table header or array element stands. What is not
+    written down (a missing key) has the line of the nearest thing around it; the whole document has line 1.
     """
 
     def __init__(self, text: str) -> None:

@@ -1,0 +1,223 @@
+"""Profiles: those that come with gasan are right in form, and a wrong one is told by line, key and mend."""
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from gasan.host import profiles, units
+from gasan.host.errors import InputError
+from gasan.host.problems import FileError
+from gasan.host.profiles import BthomePlace, ModbusPlace
+
+GOOD = """\
+[profile]
+maker = "Maker"
+model = "Model"
+kind = "modbus"
+verified = "simulated"
+default = ["level", "state"]
+[profile.source]
+title = "Manual"
+revision = "1"
+pages = "2"
+[group.slow]
+period = "10s"
+[channel.level]
+table = "holding"
+address = 0x10
+type = "i16"
+scale = 0.1
+offset = "1/3"
+unit = "Cel"
+label_en = "Level"
+label_ko = "수위"
+group = "slow"
+[channel.state]
+function = 4
+address = 3
+type = "u16"
+bits = {shift = 4, mask = 0x0F}
+enum = {0 = "stopped", 0x1 = "running"}
+enum_ko = {0 = "정지", 1 = "운전"}
+label_en = "State"
+label_ko = "상태"
+"""
+
+RADIO = """\
+[profile]
+maker = "Maker"
+model = "Model"
+kind = "bthome"
+verified = "tried on hardware"
+default = ["temperature"]
+[profile.source]
+title = "Format"
+revision = "2"
+pages = "1"
+[channel.temperature]
+object = 0x02
+type = "i16"
+scale = 0.01
+unit = "Cel"
+label_en = "Temperature"
+label_ko = "온도"
+"""
+
+
+def _load(tmp_path: Path, text: str) -> profiles.Profile:
+    file = tmp_path / "profile.toml"
+    file.write_text(text, encoding="utf-8")
+    return profiles.load("profile.toml", tmp_path)
+
+
+def test_what_a_profile_says(tmp_path: Path) -> None:
+    profile = _load(tmp_path, GOOD)
+    assert (profile.maker, profile.kind, profile.default) == ("Maker", "modbus", ("level", "state"))
+    assert (profile.max_registers, profile.timeout_ms, profile.gap_ms, profile.period_ms) == (
+        125,
+        500,
+        0,
+        1000,
+    )
+    assert profile.groups == {"slow": 10_000}
+    level = profile.channels["level"]
+    assert level.place == ModbusPlace(3, 16, 0)
+    assert (level.num, level.den, level.off) == (3, 30, 10)
+    assert Fraction(100 * level.num + level.off, level.den) == 10 + Fraction(1, 3)
+    state = profile.channels["state"]
+    assert state.place == ModbusPlace(4, 3, 0)
+    assert (state.shift, state.mask, state.enum, state.enum_ko) == (
+        4,
+        15,
+        {0: "stopped", 1: "running"},
+        {0: "정지", 1: "운전"},
+    )
+    assert (state.num, state.den, state.off) == (1, 1, 0)
+
+
+def test_what_a_bthome_profile_says(tmp_path: Path) -> None:
+    profile = _load(tmp_path, RADIO)
+    assert (profile.kind, profile.timeout_ms, profile.verified) == ("bthome", 60_000, "tried on hardware")
+    assert profile.channels["temperature"].place == BthomePlace(2, 0)
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_profiles_that_come_with_gasan(name: str) -> None:
+    profile = profiles.load(name)
+    assert profile.name == name
+    assert set(profile.default) <= profile.channels.keys()
+    for channel in profile.channels.values():
+        assert channel.unit == "" or channel.unit in units.UNITS
+        assert struct.pack(">qqq", channel.num, channel.den, channel.off)
+
+
+# What is put in place of what, the line that must be named, and words that the message must have.
+MISTAKES = {
+    "no head": ("[profile]\nmaker", "[profil]\nmaker", 1, "unknown key 'profil'"),
+    "head key unknown": ('maker = "Maker"', 'makr = "Maker"', 2, "did you mean 'maker'?"),
+    "head key missing": (
+        'maker = "Maker"\n',
+        "",
+        1,
+        "'maker' is missing; write, for example, maker = \"Eastron\"",
+    ),
+    "kind": ('"modbus"', '"modbuss"', 4, "did you mean 'modbus'?"),
+    "verified": ('"simulated"', '"yes"', 5, "write one of simulated, tried on hardware"),
+    "default empty": ('["level", "state"]', "[]", 6, "'default' is empty"),
+    "default unknown": ('["level", "state"]', '["level",\n"stat"]', 7, "did you mean 'state'?"),
+    "default twice": ('["level", "state"]', '["level", "level"]', 6, "named twice"),
+    "no source": ('pages = "2"\n', "", 7, "'pages' is missing"),
+    "source empty": ('title = "Manual"', 'title = ""', 8, "'title' is empty"),
+    "group period": ('"10s"', "10", 12, 'write the unit too, for example "10s" or "10ms"'),
+    "group unknown": ('group = "slow"', 'group = "slo"', 22, "did you mean 'slow'?"),
+    "no table": ('table = "holding"\n', "", 13, "one of 'table' and 'function'"),
+    "table and function": (
+        "function = 4",
+        'function = 4\ntable = "input"',
+        23,
+        "one of 'table' and 'function'",
+    ),
+    "table unknown": ('"holding"', '"holdin"', 14, "did you mean 'holding'?"),
+    "function": ("function = 4", "function = 5", 24, "function = 5 is not known; write one of 3, 4"),
+    "address too high": ("0x10", "65536", 15, "write a number from 0 to 65535"),
+    "address negative": ("0x10", "-1", 15, "out of range"),
+    "address text": ("0x10", '"0x10"', 15, "'address' must be a whole number"),
+    "address at the end": ('0x10\ntype = "i16"', '65535\ntype = "i32"', 15, "at most 65534"),
+    "type": ('"i16"', '"int16"', 16, "did you mean 'i16'?"),
+    "byte type": ('"i16"', '"u8"', 16, "write one of u16, i16"),
+    "order": ('"i16"', '"i16"\norder = "CDAB"', 17, '"BADC" when the two bytes are swapped'),
+    "order unknown": ('"i16"', '"i16"\norder = "little"', 17, "write one of ABCD, CDAB, BADC, DCBA"),
+    "scale": ("0.1", '"0.1x"', 17, "kept exactly"),
+    "scale zero": ("0.1", "0", 17, "every value the same"),
+    "scale too fine": ("0.1", "0.00000000000000000000001", 17, "kept exactly"),
+    "scale not a number": ("0.1", "nan", 17, "kept exactly"),
+    "offset division by zero": ('"1/3"', '"1/0"', 18, "kept exactly"),
+    "unit alias": ('"Cel"', '"°C"', 19, 'write unit = "Cel"'),
+    "unit case": ('"Cel"', '"cel"', 19, 'write unit = "Cel"'),
+    "unit with scale": ('"Cel"', '"bar"', 19, 'write unit = "Pa" and multiply the scale by 100000'),
+    "unit unknown": ('"Cel"', '"furlong"', 19, "not in the SenML registry"),
+    "label missing": ('label_ko = "수위"\n', "", 13, "'label_ko' is missing"),
+    "label too long": ('"수위"', f'"{"수" * 61}"', 21, "at most 60 characters"),
+    "label empty": ('"수위"', '""', 21, "'label_ko' is empty"),
+    "channel name": ("[channel.level]", "[channel.OilLevel]", 13, 'write, for example, "oil_level"'),
+    "channel key": ("address = 3", "adress = 3", 25, "did you mean 'address'?"),
+    "bits too wide": ("mask = 0x0F", "mask = 0x1FFF", 27, "reach beyond 16 bits"),
+    "bits key": ("mask = 0x0F", "msk = 0x0F", 27, "did you mean 'mask'?"),
+    "bits of a signed type": ('type = "u16"', 'type = "i16"', 27, "does not go with type i16"),
+    "enum key": ('0x1 = "running"', 'one = "running"', 28, "'one' is not a whole number"),
+    "enum twice": ('0x1 = "running"', '0x0 = "running"', 28, "0 is here twice"),
+    "enum of a float": ('type = "u16"\nbits = {shift = 4, mask = 0x0F}', 'type = "f32"', 26, "integer type"),
+    "enum without Korean": ('enum_ko = {0 = "정지", 1 = "운전"}\n', "", 23, "write a Korean word for each"),
+    "enum with unit": ('type = "u16"', 'type = "u16"\nunit = "V"', 27, "'unit' does not go with 'enum'"),
+    "enum too long": ('"stopped"', f'"{"x" * 1200}"', 28, "fewer or shorter words"),
+    "Korean without enum": ('enum = {0 = "stopped", 0x1 = "running"}\n', "", 28, "write 'enum' too"),
+    "access": ("function = 4", 'function = 4\naccess = "write"', 25, "did you mean 'read-write'?"),
+    "TOML": ('maker = "Maker"', 'maker = "Maker', 2, "close it"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes(tmp_path: Path, name: str) -> None:
+    old, new, line, words = MISTAKES[name]
+    assert old in GOOD
+    with pytest.raises(FileError) as caught:
+        _load(tmp_path, GOOD.replace(old, new, 1))
+    told = [str(problem) for problem in caught.value.problems]
+    assert any(text.startswith(f"{tmp_path}/profile.toml:{line}: ") and words in text for text in told), told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("object = 0x02", "object = 0x102", 12, "write a number from 0 to 255"),
+        ('type = "i16"', 'type = "f32"', 13, "is not known"),
+        ('label_ko = "온도"', 'label_ko = "온도"\ngroup = "slow"', 18, "only for Modbus"),
+        ('kind = "bthome"', 'kind = "bthome"\ngap = "1s"', 5, "only for Modbus"),
+        ("object = 0x02", "address = 2", 12, "unknown key 'address'"),
+    ],
+)
+def test_mistakes_of_bthome(tmp_path: Path, old: str, new: str, line: int, words: str) -> None:
+    with pytest.raises(FileError) as caught:
+        _load(tmp_path, RADIO.replace(old, new, 1))
+    told = [str(problem) for problem in caught.value.problems]
+    assert any(f":{line}: " in text and words in text for text in told), told
+
+
+def test_all_mistakes_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace('"Cel"', '"°C"').replace("address = 3", "adress = 3").replace('"10s"', '"10"')
+    with pytest.raises(FileError) as caught:
+        _load(tmp_path, text)
+    assert [problem.line for problem in caught.value.problems] == [12, 19, 23, 25]
+
+
+def test_unknown_profile() -> None:
+    with pytest.raises(
+        InputError, match=r'there is no profile "eastron/sdm12"; did you mean \'eastron/sdm120\'\?'
+    ):
+        profiles.load("eastron/sdm12")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"own\.toml does not exist; check the name"):
+        profiles.load("own.toml", tmp_path)
