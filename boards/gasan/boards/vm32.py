@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--arch",
         default="32",
-        help="Debian's name of an architecture; '32' (the default): the 32-bit one that this machine can run; "
+        help="Debian's name of an architecture; '32' (the default): the 32-bit one that this machine runs; "
         "'native': the machine's own",
     )
     arch = parser.parse_args(argv).arch
