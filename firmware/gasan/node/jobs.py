@@ -1,0 +1,70 @@
+"""What a gateway asks for and may take a while: commands and puts, one at a time, each command only once.
+
+`node` is the app: `await command(name, args)` -> (status, text), `await put(kind, hash, total, offset, data)`
+-> (next offset, status). A put may come twice, as the gateway repeats what is not answered; the app
+tells by its answer where to go on. The same command, known by its id, is answered again without being done.
+"""
+
+import asyncio
+
+from gasan.node import log
+from gasan.wire import cbor
+from gasan.wire import link as wire
+from micropython import const
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_JOBS_MAX = const(4)
+_RESULTS_KEPT = const(4)
+_TEXT_MAX = const(500)  # characters of a RESULT
+_FAILED = const(3)  # status of a RESULT whose command raised
+
+
+class Jobs:
+    """A short queue and who works on it. answer: called with (kind, body) of each answer."""
+
+    def __init__(self, node: "Any", answer: "Any") -> None:
+        self._node = node
+        self._answer = answer
+        self._jobs: list[tuple[int, list[Any]]] = []  # (kind, body); the first is being worked on
+        self._results: list[list[Any]] = []  # bodies of the last RESULTs
+
+    def add(self, kind: int, body: "list[Any]") -> bool:
+        """Take a PUT or a COMMAND; False if the queue is full."""
+        if kind == wire.COMMAND:
+            for result in self._results:
+                if result[0] == body[0]:
+                    self._answer(wire.RESULT, cbor.dumps(result))
+                    return True
+        if (kind, body) in self._jobs:
+            return True
+        if len(self._jobs) >= _JOBS_MAX:
+            return False
+        self._jobs.append((kind, body))
+        return True
+
+    async def run(self) -> None:
+        """Work until cancelled. Whatever a job raises, the asker hears of it and the next one is done."""
+        while True:
+            while not self._jobs:
+                await asyncio.sleep_ms(10)
+            kind, body = self._jobs[0]
+            if kind == wire.COMMAND:
+                try:
+                    status, text = await self._node.command(body[1], body[2])
+                except Exception as error:
+                    log.error(log.trace(error))
+                    status, text = _FAILED, repr(error)
+                result = [body[0], status, text[:_TEXT_MAX]]
+                self._results = self._results[1 - _RESULTS_KEPT :] + [result]
+                self._answer(wire.RESULT, cbor.dumps(result))
+            else:
+                try:
+                    offset, status = await self._node.put(*body)
+                except Exception as error:
+                    log.error(log.trace(error))
+                    offset, status = body[3], wire.PUT_REFUSED
+                self._answer(wire.PUT_ACK, cbor.dumps([body[0], body[1], offset, status]))
+            self._jobs.pop(0)

@@ -1,0 +1,288 @@
+"""The node's end of the link: one session with one gateway over any byte stream (protocols/link.md).
+
+One flat coroutine reads, writes and keeps the times; `gasan.node.jobs` works on commands and puts. `node`
+is the app: `id`, `generation`, `boot`, `k_link`, `clock.now()`, `spool`, `status()`, `command()`, `put()`.
+A stream has `read(buf)`, `write(view)`, `claim(on)` and `is_console`.
+
+Bounds: 300 bytes between two zeros that come in, 8 answers that wait, 8 frames under way. What does
+not fit is dropped and counted, and the gateway asks again.
+"""
+
+import asyncio
+import os
+import time
+
+from gasan.node import log
+from gasan.node.console import Console
+from gasan.node.jobs import Jobs
+from gasan.wire import cbor, cobs
+from gasan.wire import link as wire
+from gasan.wire.cose import Hmac
+from gasan.wire.frame import FRAME_MAX, peek
+from micropython import const
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_START = const(2)  # of the packet in the out buffer, behind a zero and the first COBS code
+_BODY = const(8)
+_IN_MAX = const(300)
+_ANSWERS_MAX = const(8)
+
+_ANNOUNCE_MS = const(5000)
+_HELLO_GAP_MS = const(500)  # a HELLO that comes sooner after the last one is not answered
+_STATUS_MS = const(1000)
+_SILENCE_MS = const(6000)  # without a valid packet the session is over
+_STALL_MS = const(2000)  # a packet of which the host takes no byte for so long is given up
+_IDLE_MS = const(5)
+
+
+class Link:
+    """Speaks with a gateway for ever. `up`: in session; `beat`: ticks_ms() of the last turn."""
+
+    def __init__(self, node: "Any", stream: "Any" = None) -> None:
+        self.up = False
+        self.beat = time.ticks_ms()
+        self.refused: dict[
+            str, int
+        ] = {}  # reason -> count; the wire's reasons and noise, spam, stalled, dropped
+        self.counters = {15: 0}  # their sum, under its key in a health frame
+        self._node = node
+        self._stream = stream or Console()
+        self._k_link = Hmac(node.k_link)
+        self._session: wire.Session | None = None
+        self._candidate: wire.Session | None = None  # of the last HELLO; becomes the session by its WELCOME
+        self._hello_ms = -_HELLO_GAP_MS
+        self._heard_ms = 0  # last valid packet
+        self._due_ms = 0  # next ANNOUNCE, or STATUS in session
+        self._unreported = 0  # bytes seen since the last SEEN
+
+        self._chunk = bytearray(32)
+        self._in = bytearray(_IN_MAX)
+        self._in_view = memoryview(self._in)
+        self._fill = 0  # bytes since the last zero; past _IN_MAX they are not kept
+        size = _BODY + FRAME_MAX + wire.MAC
+        self._out = bytearray(size + size // 254 + 1)
+        self._out_view = memoryview(self._out)
+        self._frame_view = self._out_view[_BODY : _BODY + FRAME_MAX]  # view of _out
+        self._pos = 0  # _out[_pos:_end] is still to be written
+        self._end = 0
+        self._taken_ms = 0  # when the host last took a byte
+
+        self._window = wire.Window()
+        self._rewound_ms = 0
+        self._answers: list[tuple[int, Any]] = []  # (kind, body); of a REPLY the whole packet
+        self._jobs = Jobs(node, self._answer)
+
+    async def run(self) -> None:
+        """Run until cancelled. Meanwhile lines of the log travel between packets, not inside them."""
+        log.ring(True)
+        worker = asyncio.create_task(self._jobs.run())
+        try:
+            while True:
+                self.beat = time.ticks_ms()
+                now = self._node.clock.now()
+                heard = self._receive(now)
+                self._keep_time(now)
+                moving = self._transmit(now)
+                await asyncio.sleep_ms(0 if heard or moving else _IDLE_MS)
+        finally:
+            worker.cancel()
+            self._drop_session()
+            line = log.take()
+            while line:
+                print(line)
+                line = log.take()
+            log.ring(False)
+
+    async def farewell(self) -> None:
+        """Say BYE before an orderly reset; takes at most 500 ms."""
+        self._answer(wire.BYE, b"")
+        for _ in range(50):
+            if self._pos == self._end and not self._answers:
+                break
+            await asyncio.sleep_ms(10)
+
+    def _count(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+        self.counters[15] += 1
+
+    def _drop_session(self) -> None:
+        self._session = None
+        self._candidate = None
+        self._answers = []
+        self._unreported = 0
+        if self.up:
+            self.up = False
+            self._due_ms = 0
+            self._stream.claim(False)
+
+    def _keep_time(self, now: int) -> None:
+        if self.up and now - self._heard_ms > _SILENCE_MS:
+            self._drop_session()
+        if self.up and self._window.overdue(now):
+            self._rewind(now)
+
+    # Receiving
+
+    def _receive(self, now: int) -> bool:
+        """Take what the stream has; returns whether there was anything."""
+        n = self._stream.read(self._chunk)
+        for i in range(n):
+            byte = self._chunk[i]
+            if byte:
+                if self._fill < _IN_MAX:
+                    self._in[self._fill] = byte
+                if self._fill <= _IN_MAX:
+                    self._fill += 1
+            elif self._fill:
+                try:
+                    if self._fill > _IN_MAX:
+                        raise cobs.CobsError("oversize")
+                    self._packet(now)
+                except cobs.CobsError:
+                    self._count("noise")
+                except wire.LinkError as error:
+                    self._count(error.reason)
+                self._fill = 0
+        return n > 0
+
+    def _packet(self, now: int) -> None:
+        """Act on the packet in `_in[:_fill]`."""
+        end = cobs.decode(self._in, 0, self._fill)
+        packet = wire.unarmour(bytes(self._in_view[1:end]))
+        kind = packet[0] if packet else 0
+        if kind == wire.HELLO:
+            self._hello(wire.body(kind, packet[1:]), now)
+            return
+        session = self._session
+        if kind == wire.WELCOME and self._candidate:
+            session = self._candidate
+        if session is None:
+            raise wire.LinkError(wire.STALE)
+        value = wire.body(kind, session.open(packet))
+        self._heard_ms = now
+        self._unreported += self._fill + 2
+        if kind == wire.WELCOME:
+            self._session = session
+            self._candidate = None
+            self._due_ms = now
+            self.up = True
+            self._stream.claim(True)
+            for entry in value[0]:
+                self._node.spool.ack(entry[0], entry[1], entry[2])
+            self._rewind(now)
+        elif kind == wire.ACK:
+            self._node.spool.ack(value[0], value[1], value[2])
+            lost = self._window.acknowledge(value[0], value[1], value[2])
+            if lost and now - self._rewound_ms > wire.RESEND_MS:  # else it was sent before the last rewind
+                self._rewind(now)
+        elif kind == wire.TIME_REQ:
+            self._answer(kind, (value[0], self._node.clock.now()))
+        elif kind == wire.BYE:
+            self._drop_session()
+        elif not self._jobs.add(kind, value):
+            self._count("dropped")
+
+    def _hello(self, value: "list[Any]", now: int) -> None:
+        """Answer with a nonce of our own; a session that is up stays until a WELCOME proves the asker."""
+        if now - self._hello_ms < _HELLO_GAP_MS:
+            self._count("spam")
+            return
+        self._hello_ms = now
+        node = self._node
+        nonce = os.urandom(16)
+        self._candidate = wire.Session(
+            self._k_link, value[1], nonce, node.id, node.boot, value[2], node.generation, True
+        )
+        packet = bytes((wire.REPLY,)) + cbor.dumps([wire.VERSION, node.id, node.generation, node.boot, nonce])
+        self._answer(wire.REPLY, packet + self._k_link.tag(packet, value[1], value[2]))
+
+    def _rewind(self, now: int) -> None:
+        """Send again all that is not acknowledged."""
+        self._rewound_ms = now
+        self._window = wire.Window()
+        self._node.spool.rewind()
+
+    # Sending
+
+    def _answer(self, kind: int, body: "Any") -> None:
+        if not self.up and kind != wire.REPLY:
+            return
+        if len(self._answers) < _ANSWERS_MAX:
+            self._answers.append((kind, body))
+        else:
+            self._count("dropped")
+
+    def _transmit(self, now: int) -> bool:
+        """Write a piece of a packet; returns whether the stream took one."""
+        if self._pos == self._end:
+            self._pos = self._end = 0
+            self._taken_ms = now
+            if not self._next(now):
+                return False
+        n = self._stream.write(self._out_view[self._pos : self._end])
+        self._pos += n
+        if n:
+            self._taken_ms = now
+        elif now - self._taken_ms > _STALL_MS:
+            self._pos = self._end
+            self._count("stalled")
+        if self._pos == self._end:
+            self._window.written(now)
+        return n > 0
+
+    def _next(self, now: int) -> bool:
+        """Put the next thing due into the out buffer; returns whether there was one."""
+        node = self._node
+        session = self._session
+        line = log.take() if session or self._stream.is_console else None
+        if line and self._stream.is_console:
+            data = line.encode() + b"\r\n"
+            self._end = len(data)
+            self._out[: self._end] = data
+        elif line:
+            self._put(wire.LOG, cbor.dumps(line))
+        elif self._answers:
+            kind, body = self._answers.pop(0)
+            if kind == wire.TIME_REQ:
+                kind = wire.TIME_RESP
+                body = cbor.dumps([body[0], body[1], node.clock.now()])
+            self._put(kind, body)
+            if kind == wire.RESULT:
+                self._due_ms = now  # a command changes the status
+            elif kind == wire.BYE:
+                self._drop_session()
+        elif session is None:
+            if now >= self._due_ms:
+                self._due_ms = now + _ANNOUNCE_MS
+                body = cbor.dumps([wire.VERSION, node.id, node.generation, node.boot])
+                self._put(wire.ANNOUNCE, bytes((wire.ANNOUNCE,)) + body)
+        elif self._unreported >= wire.REPORT or (self._unreported and now >= self._due_ms):
+            self._unreported = 0
+            self._put(wire.SEEN, cbor.dumps([session.seen]))
+        elif now >= self._due_ms:
+            self._due_ms = now + _STATUS_MS
+            self._put(wire.STATUS, cbor.dumps(node.status()))
+        elif len(self._window) < wire.WINDOW:
+            n = node.spool.next(self._frame_view)
+            if n:
+                head = peek(self._frame_view[:n])
+                self._window.add(head[1], head[2])
+                self._close(session.seal(self._out, _START, wire.DATA, _BODY + n))
+        return self._end > 0
+
+    def _put(self, kind: int, body: bytes) -> None:
+        """Pack a packet of `body`; outside of a session `body` is the packet."""
+        start = _BODY if kind > wire.REPLY else _START
+        end = start + len(body)
+        self._out[start:end] = body
+        if kind > wire.REPLY and self._session:
+            end = self._session.seal(self._out, _START, kind, end)
+        self._close(end)
+
+    def _close(self, end: int) -> None:
+        end = cobs.encode(self._out, _START, end)
+        self._out[0] = self._out[end] = 0
+        self._end = end + 1
