@@ -29,8 +29,10 @@ class Hmac:
     def digest(self, *parts: "Buffer") -> bytes:
         """The 32-byte MAC of the parts, joined."""
         inner = hashlib.sha256(self._inner)
-        for part in parts:
-            inner.update(part)
+        i = 0
+        while i < len(parts):
+            inner.update(parts[i])
+            i += 1
         outer = hashlib.sha256(self._outer)
         outer.update(inner.digest())
         return outer.digest()

@@ -1,0 +1,309 @@
+"""The columnar encoding of a group of samples: `group` of protocols/frame.cddl.
+
+Nothing here allocates, neither on 32 bits nor for 64-bit integers: differences are made of the bytes of the
+samples, never of their numbers. A MicroPython function whose locals, arguments and operands take more than
+11 words gets its frame from the heap; the two loops that need more are generators, whose frame is made once.
+"""
+
+from gasan.wire.cbor import put_head, put_int
+from gasan.wire.columns import F32, F64, WIDTH
+from gasan.wire.quality import NO_VALUE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterator
+
+    from gasan.wire.columns import Group
+
+    Writable = bytearray | memoryview
+
+
+class Encoder:
+    """Writes into ``buf`` at ``pos``, which moves on.
+
+    Before `group`: ``first`` and ``n`` are the rows to write (n >= 1), ``shift`` is taken off their times, so
+    that they count from the frame's `mono`; no time may be below it.
+    """
+
+    def __init__(self, buf: "Writable", pos: int = 0) -> None:
+        self.buf = buf
+        self.pos = pos
+        self.first = 0
+        self.n = 0
+        self.shift = 0
+        self._start_generators()
+
+    def _start_generators(self) -> None:
+        self._integers = self._integer_columns()
+        self._floats = self._float_columns()
+        next(self._integers)
+        next(self._floats)
+
+    def head(self, major: int, argument: int) -> None:
+        """Write a CBOR head; ``argument`` of 2**30 and more allocates on 32 bits. IndexError: no room."""
+        self.pos = put_head(self.buf, self.pos, major, argument)
+
+    def group(self, group: "Group") -> bool:
+        """Write the rows of a group; False: they do not fit, and ``pos`` stays."""
+        self._start = self.pos
+        try:
+            self._put_group(group)
+        except IndexError:
+            self.pos = self._start
+            self._start_generators()  # a generator that has raised is finished
+            return False
+        return True
+
+    def _put_group(self, group: "Group") -> None:
+        self._group = group
+        self._data = group.data
+        runs = self._runs(False) if group.marked else 0
+        self._quality = group.quality if runs else b""
+        self.head(4, 6 if runs else 5)
+        self._put_channels(group.channels)
+        self.head(0, self.n)
+        self.head(0, group.times[self.first] - self.shift)
+        self._put_step(group.times, self.first, self.first + self.n)
+        self.head(4, group.columns)
+        self._put_columns(group)
+        if runs:
+            self.head(4, 5 * runs)
+            self._runs(True)
+
+    def _put_channels(self, channels: "tuple[int, ...]") -> None:
+        n = len(channels)
+        i = 1
+        while i < n and channels[i] == channels[0] + i:
+            i += 1
+        if i == n:
+            n = 1
+        else:
+            self.head(4, n)
+        i = 0
+        while i < n:
+            self.head(0, channels[i])
+            i += 1
+
+    def _put_step(self, times: "array[int]", i: int, end: int) -> None:
+        step = times[i + 1] - times[i] if self.n > 1 else 0
+        i += 1
+        while i < end and times[i] - times[i - 1] == step:
+            i += 1
+        if i == end and step >= 0:
+            self.head(0, step)
+            return
+        i = self.first
+        step = self._group.period_ms or max(0, (times[end - 1] - times[i]) // (self.n - 1))
+        self.head(4, self.n)
+        self.head(0, step)
+        while i < end - 1:
+            i += 1
+            self._put_int(times[i] - times[i - 1] - step)
+
+    def _put_int(self, value: int) -> None:
+        self.pos = put_int(self.buf, self.pos, value)
+
+    def _put_columns(self, group: "Group") -> None:
+        for col in range(group.columns):
+            code = group.types[col]
+            self._size = WIDTH[code]
+            self._at = group.offsets[col] + self.first * self._size
+            self._q = col * group.capacity + self.first
+            self._signed = not code & 1
+            next(self._floats if code == F32 or code == F64 else self._integers)
+
+    def _integer_columns(self) -> "Iterator[None]":
+        """Each step writes a column: n integers of data[at:], null where quality[q + i] >= 64."""
+        while True:
+            yield
+            buf = self.buf
+            data = self._data
+            at = self._at
+            size = self._size
+            quality = self._quality
+            q = self._q
+            flip = 0x80 << (8 * size - 8) if self._signed and size < 3 else 0
+            start = self.pos
+            self.head(4, self.n)
+            pos = self.pos
+            base = -1  # where the first value lies
+            previous = -1
+            last = 0  # the previous value's low 16 bits, as an unsigned number of the same order
+            alike = True
+            for i in range(self.n):
+                if quality and quality[q + i] >= NO_VALUE:
+                    buf[pos] = 0xF6
+                    pos += 1
+                    at += size
+                    alike = False
+                    continue
+                k = at + size - 1
+                low = data[k] if size == 1 else data[k - 1] << 8 | data[k]
+                low ^= flip
+                k = size - 2  # bytes above the low 16 bits, as far as they differ from the previous value's
+                while k > 0 and data[at + k - 1] == data[previous + k - 1]:
+                    k -= 1
+                if k > 0 or base < 0:
+                    self.pos = pos
+                    if base < 0:
+                        base = at
+                        self._put_difference(at, len(data) - 8)
+                    else:
+                        alike = False
+                        self._put_difference(at, previous)
+                    pos = self.pos
+                else:
+                    k = low - last
+                    major = 0
+                    if k:
+                        alike = False
+                        if k < 0:
+                            major = 0x20
+                            k = -1 - k
+                    if k < 24:
+                        buf[pos] = major | k
+                        pos += 1
+                    elif k < 0x100:
+                        buf[pos] = major | 24
+                        buf[pos + 1] = k
+                        pos += 2
+                    else:
+                        buf[pos] = major | 25
+                        buf[pos + 1] = k >> 8
+                        buf[pos + 2] = k & 0xFF
+                        pos += 3
+                last = low
+                previous = at
+                at += size
+            self.pos = pos
+            if base < 0:
+                buf[start] = 0xF6
+                self.pos = start + 1
+            elif alike:
+                self.pos = start
+                self._put_difference(base, len(data) - 8)
+
+    def _put_difference(self, a: int, b: int) -> None:
+        """Write the integer at data[a:] less the one at data[b:]; the data end with eight zeros."""
+        sign = _subtract(self.buf, self.pos + 1, self._data, a, b, self._size)
+        if self._signed:
+            sign += (self._data[b] >> 7) - (self._data[a] >> 7)
+        self.pos = _shorten(self.buf, self.pos, self._size, 0x20 if sign < 0 else 0)
+
+    def _float_columns(self) -> "Iterator[None]":
+        """Each step writes a column: n floats of data[at:], without those whose quality[q + i] >= 64."""
+        while True:
+            yield
+            buf = self.buf
+            data = self._data
+            at = self._at
+            size = self._size
+            quality = self._quality
+            q = self._q
+            base = -1  # where the first value lies
+            count = 0
+            shared = size  # leading bytes that all values have in common
+            for i in range(self.n):
+                if not quality or quality[q + i] < NO_VALUE:
+                    if base < 0:
+                        base = at
+                    k = 0
+                    while k < shared and data[at + k] == data[base + k]:
+                        k += 1
+                    shared = k
+                    count += 1
+                at += size
+            if count < 2:
+                shared = 0
+            if not count:
+                self.head(7, 22)
+                continue
+            if shared:
+                self.head(4, 2)
+                self.head(2, shared)
+                pos = self.pos
+                for k in range(base, base + shared):
+                    buf[pos] = data[k]
+                    pos += 1
+                self.pos = pos
+            else:
+                self.head(6, 81 if size == 4 else 82)
+            self.head(2, count * (size - shared))
+            pos = self.pos
+            at = self._at
+            for i in range(self.n):
+                at += size
+                if not quality or quality[q + i] < NO_VALUE:
+                    for k in range(at - size + shared, at):
+                        buf[pos] = data[k]
+                        pos += 1
+            self.pos = pos
+
+    def _runs(self, write: bool) -> int:
+        """Count the runs of samples that are not good, and write them if told so.
+
+        A run is a rectangle: neighbouring columns of one quality, over the rows that have just the same ones.
+        """
+        count = 0
+        row = self.first
+        while row < self.first + self.n:
+            col = 0
+            while col < self._group.columns:
+                if self._begins_run(self._group, row, col):
+                    count += 1
+                    if write:
+                        self._put_run(row, col)
+                col = self._group.run_end(row, col)
+            row += 1
+        return count
+
+    def _begins_run(self, group: "Group", row: int, col: int) -> bool:
+        if not group.quality_of(row, col):
+            return False
+        return row == self.first or not group.is_run(row, col, row - 1)
+
+    def _put_run(self, row: int, col: int) -> None:
+        end = row + 1
+        while end < self.first + self.n and self._group.is_run(row, col, end):
+            end += 1
+        self.head(0, col)
+        self.head(0, self._group.run_end(row, col) - col)
+        self.head(0, row - self.first)
+        self.head(0, end - row)
+        self.head(0, self._group.quality_of(row, col))
+
+
+def _subtract(buf: "Writable", pos: int, data: bytearray, a: int, b: int, size: int) -> int:
+    """buf[pos:] = data[a:] - data[b:], big-endian; returns the carry into the next higher byte (0 or -1)."""
+    t = 0
+    while size:
+        size -= 1
+        t = (t >> 8) + data[a + size] - data[b + size]
+        buf[pos + size] = t & 0xFF
+    return t >> 8
+
+
+def _shorten(buf: "Writable", pos: int, size: int, major: int) -> int:
+    """Make of ``size`` bytes at buf[pos + 1:] the shortest head at buf[pos:]; returns where it ends."""
+    at = pos + 1
+    end = at + size
+    while major and at < end:
+        buf[at] ^= 0xFF  # CBOR writes a negative x as -1 - x: all bits inverted
+        at += 1
+    at = pos + 1
+    while at < end - 1 and not buf[at]:
+        at += 1
+    if at == end - 1 and buf[at] < 24:
+        buf[pos] = major | buf[at]
+        return pos + 1
+    size = 0
+    while 1 << size < end - at:
+        size += 1
+    buf[pos] = major | 24 + size
+    at = end - (1 << size)
+    while at < end:
+        pos += 1
+        buf[pos] = buf[at]
+        at += 1
+    return pos + 1
