@@ -1,0 +1,171 @@
+"""Modbus RTU: the CRC, a read request, and the wait for its answer, free of any line and clock.
+
+Source: MODBUS over Serial Line V1.02 (2.5.1, 6.2.2). Nothing here allocates after construction.
+"""
+
+from gasan.wire.modbus import DONE, judge, put_read
+from gasan.wire.quality import BAD_ANSWER, BAD_CRC, TIMEOUT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+
+    def const(value: int) -> int:
+        return value
+else:
+    try:
+        from micropython import const
+    except ImportError:
+
+        def const(value):
+            return value
+
+
+REQUEST_SIZE = 8  # bytes
+
+_ROOM = const(272)  # bytes: the longest answer (255) and some noise before it
+_PATIENCE_US = const(10000)  # a pause inside an answer is forgiven up to 3.5 characters and this
+
+# CRC-16 of polynomial 0xA001 per byte, low and high half: literals, so that frozen code keeps them in flash.
+_LOW = (
+    b"\x00\xc1\x81\x40\x01\xc0\x80\x41\x01\xc0\x80\x41\x00\xc1\x81\x40\x01\xc0\x80\x41\x00\xc1\x81\x40"
+    b"\x00\xc1\x81\x40\x01\xc0\x80\x41\x01\xc0\x80\x41\x00\xc1\x81\x40\x00\xc1\x81\x40\x01\xc0\x80\x41"
+    b"\x00\xc1\x81\x40\x01\xc0\x80\x41\x01\xc0\x80\x41\x00\xc1\x81\x40\x01\xc0\x80\x41\x00\xc1\x81\x40"
+    b"\x00\xc1\x81\x40\x01\xc0\x80\x41\x00\xc1\x81\x40\x01\xc0\x80\x41\x01\xc0\x80\x41\x00\xc1\x81\x40"
+    b"\x00\xc1\x81\x40\x01\xc0\x80\x41\x01\xc0\x80\x41\x00\xc1\x81\x40\x01\xc0\x80\x41\x00\xc1\x81\x40"
+    b"\x00\xc1\x81\x40\x01\xc0\x80\x41\x01\xc0\x80\x41\x00\xc1\x81\x40\x00\xc1\x81\x40\x01\xc0\x80\x41"
+    b"\x00\xc1\x81\x40\x01\xc0\x80\x41\x01\xc0\x80\x41\x00\xc1\x81\x40\x00\xc1\x81\x40\x01\xc0\x80\x41"
+    b"\x01\xc0\x80\x41\x00\xc1\x81\x40\x01\xc0\x80\x41\x00\xc1\x81\x40\x00\xc1\x81\x40\x01\xc0\x80\x41"
+    b"\x00\xc1\x81\x40\x01\xc0\x80\x41\x01\xc0\x80\x41\x00\xc1\x81\x40\x01\xc0\x80\x41\x00\xc1\x81\x40"
+    b"\x00\xc1\x81\x40\x01\xc0\x80\x41\x01\xc0\x80\x41\x00\xc1\x81\x40\x00\xc1\x81\x40\x01\xc0\x80\x41"
+    b"\x00\xc1\x81\x40\x01\xc0\x80\x41\x01\xc0\x80\x41\x00\xc1\x81\x40"
+)
+_HIGH = (
+    b"\x00\xc0\xc1\x01\xc3\x03\x02\xc2\xc6\x06\x07\xc7\x05\xc5\xc4\x04\xcc\x0c\x0d\xcd\x0f\xcf\xce\x0e"
+    b"\x0a\xca\xcb\x0b\xc9\x09\x08\xc8\xd8\x18\x19\xd9\x1b\xdb\xda\x1a\x1e\xde\xdf\x1f\xdd\x1d\x1c\xdc"
+    b"\x14\xd4\xd5\x15\xd7\x17\x16\xd6\xd2\x12\x13\xd3\x11\xd1\xd0\x10\xf0\x30\x31\xf1\x33\xf3\xf2\x32"
+    b"\x36\xf6\xf7\x37\xf5\x35\x34\xf4\x3c\xfc\xfd\x3d\xff\x3f\x3e\xfe\xfa\x3a\x3b\xfb\x39\xf9\xf8\x38"
+    b"\x28\xe8\xe9\x29\xeb\x2b\x2a\xea\xee\x2e\x2f\xef\x2d\xed\xec\x2c\xe4\x24\x25\xe5\x27\xe7\xe6\x26"
+    b"\x22\xe2\xe3\x23\xe1\x21\x20\xe0\xa0\x60\x61\xa1\x63\xa3\xa2\x62\x66\xa6\xa7\x67\xa5\x65\x64\xa4"
+    b"\x6c\xac\xad\x6d\xaf\x6f\x6e\xae\xaa\x6a\x6b\xab\x69\xa9\xa8\x68\x78\xb8\xb9\x79\xbb\x7b\x7a\xba"
+    b"\xbe\x7e\x7f\xbf\x7d\xbd\xbc\x7c\xb4\x74\x75\xb5\x77\xb7\xb6\x76\x72\xb2\xb3\x73\xb1\x71\x70\xb0"
+    b"\x50\x90\x91\x51\x93\x53\x52\x92\x96\x56\x57\x97\x55\x95\x94\x54\x9c\x5c\x5d\x9d\x5f\x9f\x9e\x5e"
+    b"\x5a\x9a\x9b\x5b\x99\x59\x58\x98\x88\x48\x49\x89\x4b\x8b\x8a\x4a\x4e\x8e\x8f\x4f\x8d\x4d\x4c\x8c"
+    b"\x44\x84\x85\x45\x87\x47\x46\x86\x82\x42\x43\x83\x41\x81\x80\x40"
+)
+
+
+def crc16(buf: "bytes | bytearray", start: int, end: int) -> int:
+    """CRC of ``buf[start:end]``; sent low byte first, so that over a frame with its CRC it is 0."""
+    low = high = 0xFF
+    for i in range(start, end):
+        k = low ^ buf[i]
+        low = high ^ _LOW[k]
+        high = _HIGH[k]
+    return high << 8 | low
+
+
+def build_read(buf: bytearray, unit: int, function: int, register: int, count: int) -> None:
+    """Write the ``REQUEST_SIZE`` bytes of a read to the start of ``buf``."""
+    put_read(buf, 0, unit, function, register, count)
+    crc = crc16(buf, 0, 6)
+    buf[6] = crc & 0xFF
+    buf[7] = crc >> 8
+
+
+class RtuAnswer:
+    """The answer to one read, awaited on a serial line. Times are us since the request began to leave.
+
+    RTU has no transaction id: unit, function, length and CRC are all that tells whose answer this is. After a
+    verdict with ``certain`` False the device may still be about to answer; whoever asks it a read of the same
+    shape before that answer can no longer come would take an old value for a new one.
+    """
+
+    def __init__(self, char_us: int, gap_us: int) -> None:
+        """``char_us``: one character on the line; ``gap_us``: the silence that ends a frame."""
+        self.buf = bytearray(_ROOM)
+        self.n = 0  # bytes of the present chunk in buf
+        self.data = 0  # where the registers begin in buf, if the quality is GOOD
+        self.quality = TIMEOUT
+        self.certain = True
+        self.strays = 0  # chunks so far that answered nothing
+        self._char = char_us
+        self._gap = gap_us
+        self._unit = self._function = self._count = 0
+        self._last = self._deadline = self._limit = 0
+        self._spoilt = False
+
+    def expect(self, unit: int, function: int, count: int, sent_us: int, timeout_us: int) -> None:
+        """Await the answer to a read that has left at ``sent_us``; it must begin ``timeout_us`` later."""
+        self._unit = unit
+        self._function = function
+        self._count = count
+        self._last = sent_us
+        self._deadline = sent_us + timeout_us
+        self._limit = self._deadline + (5 + 2 * count) * self._char + self._gap + _PATIENCE_US
+        self._spoilt = False
+        self.n = 0
+        self.quality = TIMEOUT
+
+    def feed(self, chunk: bytearray, size: int, now: int) -> None:
+        """Take the first ``size`` bytes of ``chunk``, read at ``now``. What finds no room is noise anyway."""
+        buf = self.buf
+        n = self.n
+        for i in range(size):
+            if n < _ROOM:
+                buf[n] = chunk[i]
+                n += 1
+        self.n = n
+        self._last = now
+
+    def step(self, now: int) -> int:
+        """Milliseconds until the next look (0: at once), or ``DONE``: see quality, certain and data."""
+        n = self.n
+        quiet = now - self._last
+        if n == 0:
+            if now >= self._deadline:
+                return self._verdict(self.quality, False)
+            return 1 if quiet >= self._gap else 1 + (self._gap - quiet) // 1000
+        need = 5 if n > 1 and self.buf[1] & 0x80 else 5 + 2 * self._count
+        if n >= need and not self._spoilt:
+            quality = self._judge(0, need)
+            if quality != BAD_CRC and quality != BAD_ANSWER:
+                return self._verdict(quality, True)
+            self._spoilt = True  # a foreign frame, or noise before the answer: silence will tell
+        if quiet > self._gap + _PATIENCE_US or now > self._limit:
+            return self._search(now)
+        rest = (need - n) * self._char - quiet
+        if n < need and rest > -1000:
+            return rest // 1000 - 1 if rest >= 2000 else 0
+        return 1
+
+    def _judge(self, pos: int, size: int) -> int:
+        if crc16(self.buf, pos, pos + size):
+            return BAD_CRC
+        self.data = pos + 3
+        return judge(self.buf, pos, size - 2, self._unit, self._function, self._count)
+
+    def _verdict(self, quality: int, certain: bool) -> int:
+        self.quality = quality
+        self.certain = certain
+        return DONE
+
+    def _search(self, now: int) -> int:
+        """The chunk is over and does not begin with the answer: find it further on, or go on waiting."""
+        buf = self.buf
+        n = self.n
+        for pos in range(n - 4):
+            if buf[pos] == self._unit and buf[pos + 1] & 0x7F == self._function:
+                size = 5 if buf[pos + 1] & 0x80 else 5 + 2 * self._count
+                if pos + size <= n:
+                    quality = self._judge(pos, size)
+                    if quality != BAD_CRC and quality != BAD_ANSWER:
+                        return self._verdict(quality, True)
+        whole = crc16(buf, 0, n) == 0
+        ours = buf[0] == self._unit and buf[1] == self._function and buf[2] == 2 * self._count
+        if n >= 3 and ours and not whole:
+            return self._verdict(BAD_CRC, True)  # its head is right, so this was the answer, and is damaged
+        self.quality = BAD_ANSWER if whole else BAD_CRC
+        self.strays += 1
+        self._spoilt = False
+        self.n = 0
+        return self._verdict(self.quality, False) if now >= self._deadline else 1
