@@ -52,7 +52,7 @@ class Flash:
     def cut(self, operation, mode, arg=0, on_cut=None):
         """Plan a power cut at an operation (counted from 0 since this object was made).
 
-        ``arg`` is the number of bytes done (TORN) or a seed (BITS); ``on_cut`` is called when it has happened.
+        ``arg`` is the number of bytes done (TORN) or a seed (BITS); ``on_cut`` is called after it.
         """
         self._cut_at = operation
         self._cut_mode = mode
@@ -169,7 +169,13 @@ class Flash:
     def _tell(self):
         if self._count:
             struct.pack_into(
-                "<IIII", self._counters, 0, self.programs, self.erases, self.overwrites, self.programs + self.erases
+                "<IIII",
+                self._counters,
+                0,
+                self.programs,
+                self.erases,
+                self.overwrites,
+                self.programs + self.erases,
             )
             self._count.seek(0)
             self._count.write(self._counters)

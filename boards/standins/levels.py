@@ -1,7 +1,7 @@
 """What the world outside does to a board: pin levels, voltages, radio. A small file that the host writes.
 
-Layout: byte 0 Wi-Fi in range (0 or 1), byte 1 its strength in -dBm, bytes 2..65 pin levels (0, 1, or 255 where
-nothing drives the pin), then 8 analogue inputs as little-endian u16.
+Layout: byte 0 Wi-Fi in range (0 or 1), byte 1 its strength in -dBm, bytes 2..65 pin levels (0, 1, or 255
+where nothing drives the pin), then 8 analogue inputs as little-endian u16.
 """
 
 SIZE = 82

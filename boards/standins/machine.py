@@ -5,12 +5,11 @@ A reset ends the process; the supervisor starts it again and keeps the watchdog 
 
 import time
 
-import umachine
-from umachine import Signal, mem8, mem16, mem32, time_pulse_us  # noqa: F401
-
 import control
 import levels
+import umachine
 from uart import UART  # noqa: F401
+from umachine import Signal, mem8, mem16, mem32, time_pulse_us  # noqa: F401
 
 PWRON_RESET = 1
 WDT_RESET = 3
@@ -129,7 +128,7 @@ class Pin(umachine.PinBase):
 
 
 class ADC:
-    """Reads what the host put on the analogue input: pin 26 is channel 0 as on the RP2040, else pin modulo 8."""
+    """Reads what the host put on the input: pin 26 is channel 0 as on the RP2040, else pin modulo 8."""
 
     def __init__(self, pin, **options):
         number = pin.id if isinstance(pin, Pin) else pin
@@ -162,7 +161,7 @@ SoftI2C = I2C
 
 
 class RTC:
-    """Starts at 1 January 2000 (rp2: 2021) with every start of the VM; no battery. Sets what time.time() says."""
+    """Starts anew with every start of the VM, since boards have no battery. Sets what time.time() says."""
 
     def __init__(self, id=0):
         pass

@@ -1,7 +1,7 @@
 """network.WLAN on an air that the host scripts: one access point, in range or not, with one password.
 
-Joining takes a moment. When the access point goes out of range the connection is lost; an ESP32 joins again by
-itself, an RP2040 waits for connect(). While a Wi-Fi board is not joined, its sockets reach nobody.
+Joining takes a moment. When the access point goes out of range the connection is lost; an ESP32 joins again
+by itself, an RP2040 waits for connect(). While a Wi-Fi board is not joined, its sockets reach nobody.
 """
 
 import time

@@ -159,7 +159,9 @@ def _execute(code, scope, mode):
     """Run code with Ctrl-C as the interrupt key; the exception that it ended with, or None."""
     micropython.kbd_intr(_CTRL_C)
     try:
-        code = compile(str(code, "utf-8") if mode == "exec" and not isinstance(code, str) else code, "<stdin>", mode)
+        code = compile(
+            str(code, "utf-8") if mode == "exec" and not isinstance(code, str) else code, "<stdin>", mode
+        )
         exec(code, scope)
     except SystemExit:
         raise

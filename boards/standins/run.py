@@ -7,9 +7,8 @@ take of the heap is told before the firmware starts.
 import gc
 import sys
 
-import vfs
-
 import control
+import vfs
 
 # name: its default; the type says how the argument is read.
 _FACTS = {

@@ -1,4 +1,4 @@
-"""socket for a board whose only network is Wi-Fi: the host's own sockets, cut off while the board is not joined.
+"""socket for a board whose only network is Wi-Fi: the host's sockets, cut off while it is not joined.
 
 Loaded only on such boards. What arrives while the radio is out of range waits, what is sent then is not
 taken; a connection that is not used meanwhile survives, as TCP does.
@@ -7,10 +7,9 @@ taken; a connection that is not used meanwhile survives, as TCP does.
 import io
 import time
 
+import network
 import usocket
 from usocket import *  # noqa: F403
-
-import network
 
 _EAGAIN = 11
 _EHOSTUNREACH = 113

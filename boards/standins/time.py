@@ -1,4 +1,4 @@
-"""time as on a board: ticks are the VM's own, wall time counts from the RTC, which starts anew at power-on."""
+"""time as on a board: ticks are the VM's own, wall time is what the RTC says since it was started."""
 
 from utime import *  # noqa: F403
 from utime import gmtime as _gmtime
@@ -13,7 +13,7 @@ _tick = 0
 
 
 def start(epoch_year, rtc_year):
-    """``epoch_year``: what the port counts from (1970 or 2000); ``rtc_year``: what the RTC says at power-on."""
+    """``epoch_year``: what the port counts from (1970 or 2000); ``rtc_year``: where the RTC starts."""
     global _epoch
     _epoch = _SINCE_1970 if epoch_year == 2000 else 0
     set(mktime((rtc_year, 1, 1, 0, 0, 0, 0, 0)))

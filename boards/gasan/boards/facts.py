@@ -42,9 +42,9 @@ class Uart:
 class Console:
     """How the console behaves when one side does not read.
 
-    ``ring``: bytes of the input ring, one of which stays free. ``when_full``: what happens to input then, ``wait``
-    (USB holds the host back) or ``drop``. ``stall_ms``: how long a write waits for a host that does not read
-    before the bytes are lost; 0: it does not wait.
+    ``ring``: bytes of the input ring, one of which stays free. ``when_full``: what happens to input then:
+    ``wait`` (USB holds the host back) or ``drop``. ``stall_ms``: how long a write waits for a host that does
+    not read before the bytes are lost; 0: it does not wait.
     """
 
     ring: int
@@ -80,7 +80,7 @@ class Flashing:
 class Board:
     """One board. ``heap``: bytes a node may use. ``capabilities``: some of tcp, wifi, ble.
 
-    ``spool``: default bytes of the spool. ``verified``: on what the file's facts have been tried.
+    ``spool_bytes``: the default size of the spool. ``verified``: on what the file's facts have been tried.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Board:
     family: Family
     frequency: int
     heap: int
-    spool: int
+    spool_bytes: int
     flash: Flash
     console: Console
     watchdog: Watchdog
