@@ -214,4 +214,4 @@ async def serve_tcp(devices: Sequence[SimDevice], port: int = 0) -> tuple[Modbus
 
 async def stop(server: ModbusSerialServer | ModbusTcpServer) -> None:
     """Close a server and its connections."""
-    await server.shutdown()
+    await server.shutdown()  # type: ignore[no-untyped-call]

@@ -1,8 +1,9 @@
 """What simulated equipment has served, as JSON lines: the truth that tests hold the account against.
 
-One line per answered request: {"t": monotonic s, "unix": s, "bus", "device", "unit", "fc", "address", "count",
-"registers": hex}; one per measurement that a BLE sensor puts into its advertisements: {"t", "unix", "bus": "air",
-"device", "address", "packet_id", "service_data": hex}. A line is written before the answer leaves.
+One line per answered request: {"t": monotonic s, "unix": s, "bus", "device", "unit", "fc", "address",
+"count", "registers": hex}. One per measurement that a BLE sensor puts into its advertisements: {"t", "unix",
+"bus": "air", "device", "address", "packet_id", "service_data": hex}. A line is written before the answer
+leaves.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["ServedLog"]
 
 
 class ServedLog:
-    """A log file of at most two times `limit` bytes: when it is full it becomes PATH.1, and a new one begins."""
+    """A log of at most twice `limit` bytes: a full file becomes PATH.1, and a new one begins."""
 
     def __init__(self, path: Path, limit: int = 32 << 20) -> None:
         self.path = path
