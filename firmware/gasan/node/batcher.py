@@ -1,0 +1,175 @@
+"""Frames of this boot: numbers them, writes batches and messages, and sees that what is lost is told.
+
+The only writer of the spool. Flash is written while no line has a transaction under way, since a board switches its
+interrupts off for each erase (rp2: 45 ms). A frame that the flash refuses is lost, its number is spent, and a
+tombstone tells of it as soon as the flash takes one.
+"""
+
+import asyncio
+import gc
+from errno import ENOSPC
+from time import ticks_diff, ticks_ms
+
+from gasan.node import log, tombstone
+from gasan.wire import frame
+from micropython import const
+
+_TICK_MS = const(50)
+# A transaction ends by its own deadline; a source that keeps its lock for longer has hung.
+_QUIET_MS = const(3000)
+_DROPS_MAX = const(8)  # segments dropped to make room for one frame
+_TAG = const(9)  # bytes after the content of a frame
+
+
+class Batcher:
+    """Writes the frames of one boot.
+
+    boot, rev: 8 bytes each. locks: of the lines that must be quiet. seq: of the next frame. count: readings in all
+    frames so far. lost: readings in frames that were given up. heap_free, heap_low: bytes free after the last
+    collection, and after the worst one.
+    """
+
+    def __init__(self, writer, spool, sampler, clock, boot: bytes, rev: bytes) -> None:
+        self.seq = 0
+        self.count = 0
+        self.lost = 0
+        self.locks: list = []
+        self.beat = ticks_ms()
+        self.heap_free = self.heap_low = gc.mem_free()
+        self._writer = writer
+        self._spool = spool
+        self._sampler = sampler
+        self._clock = clock
+        self._boot = boot
+        self._rev = rev
+        self._turn = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Write each batch when it is due, and remove what the gateway has."""
+        while True:
+            self.beat = ticks_ms()
+            if self._sampler.due():
+                await self.flush()
+            elif self._spool.unswept:
+                await self.quietly(self._spool.sweep)
+            await asyncio.sleep_ms(_TICK_MS)
+
+    async def flush(self) -> None:
+        """Write what was sampled so far."""
+        await self.quietly(self._flush)
+
+    async def put(self, kind: int, content) -> None:
+        """Write a frame of another kind than data; content as FrameWriter.content takes it, or bytes of CBOR."""
+        await self.quietly(self._put, kind, content)
+
+    async def quietly(self, work, *args):
+        """Call what writes to flash while the lines are quiet; returns its result. Collects garbage as well."""
+        async with self._turn:
+            held = []
+            try:
+                for lock in self.locks:
+                    try:
+                        await asyncio.wait_for_ms(lock.acquire(), _QUIET_MS)
+                        held.append(lock)
+                    except asyncio.TimeoutError:
+                        log.warn("batcher: a line stays busy")
+                return work(*args)
+            finally:
+                # No answer is under way here, and it is often enough that threshold collections stay rare.
+                gc.collect()
+                self.heap_free = gc.mem_free()
+                self.heap_low = min(self.heap_low, self.heap_free)
+                for lock in held:
+                    lock.release()
+
+    def _flush(self) -> None:
+        groups = self._sampler.groups
+        while True:
+            base = None
+            for g in groups:
+                if g.n and (base is None or ticks_diff(g.oldest(), base) < 0):
+                    base = g.oldest()
+            if base is None:
+                return
+            self._make_room()
+            self._begin(frame.DATA, self._clock.at(base), self._rev)
+            for g in groups:
+                if g.n and not self._add(g, ticks_diff(base, g.base)):
+                    break
+            readings = self._writer.readings
+            self._sampler.written(readings, self._commit(readings))
+
+    def _add(self, g, shift: int) -> bool:
+        """Add as many rows of a group as fit; False when some are left."""
+        rows = g.n - g.first
+        while rows and not self._writer.add(g, shift, g.first, g.first + rows):
+            rows >>= 1
+        g.take(rows)
+        return g.n == 0
+
+    def _put(self, kind: int, content) -> None:
+        self._make_room()
+        self._write(kind, self._rev, content)
+
+    def _write(self, kind: int, rev: bytes, content) -> None:
+        self._begin(kind, self._clock.now(), rev)
+        if isinstance(content, (bytes, memoryview)):
+            self._writer.raw(content)
+        else:
+            self._writer.content(content)
+        self._commit(0)
+
+    def _begin(self, kind: int, mono: int, rev: bytes) -> None:
+        self._writer.begin(kind, self._boot, self.seq, self.count, mono, rev)
+
+    def _commit(self, readings: int) -> int:
+        """Seal the frame and give it to the spool, or account for its loss; returns its length."""
+        data = self._writer.seal()
+        try:
+            self._append(data)
+        except OSError as e:
+            log.error("spool: frame %d with %d readings is lost: %s" % (self.seq, readings, e))
+            self.lost += readings
+            self._owe(data, tombstone.UNSENDABLE)
+        self.seq += 1
+        self.count += readings
+        return len(data)
+
+    def _append(self, data) -> None:
+        spool = self._spool
+        try:
+            spool.append(data, self._boot, self.seq)
+        except OSError as e:
+            # Once more, in a new segment; when the flash is full, in the place of the oldest.
+            if e.errno == ENOSPC and spool.has_spare():
+                for old, _ in spool.oldest():
+                    self.lost += self._owe(old, tombstone.OVERFLOW)
+                spool.drop_oldest()
+            spool.append(data, self._boot, self.seq)
+
+    def _owe(self, data, reason: int) -> int:
+        """Owe the tombstone of a frame; returns its readings."""
+        for item in tombstone.of(data, reason):
+            self._spool.owe(item)
+        return item[4]
+
+    def _make_room(self) -> None:
+        """Write the tombstones that are owed, and drop the oldest frames while the spool is full."""
+        spool = self._spool
+        for _ in range(len(spool.debts)):
+            self._write(frame.TOMBSTONE, self._rev, tombstone.content(spool.debts.pop(0)))
+        for _ in range(_DROPS_MAX):
+            if not spool.is_full():
+                break
+            items: list = []
+            for data, has_heirs in spool.oldest():
+                for item in tombstone.of(data, tombstone.OVERFLOW):
+                    tombstone.merge(items, item)
+                self.lost += item[4]
+                head = frame.peek(data)
+                if head[0] == frame.BIRTH and has_heirs:
+                    # Frames that stay still need it.
+                    self._write(frame.BIRTH, head[5], data[head[6] : len(data) - _TAG])
+            for item in items:
+                self._write(frame.TOMBSTONE, self._rev, tombstone.content(item))
+            spool.drop_oldest()

@@ -1,0 +1,23 @@
+"""Node-monotonic time: milliseconds since this start, out of a tick counter that wraps after 12 days."""
+
+from time import ticks_diff, ticks_ms
+
+
+class Clock:
+    """Extends ``ticks_ms`` to any width. ``now`` must be called at least every 6 days (the supervisor does)."""
+
+    def __init__(self, ticks=ticks_ms) -> None:
+        self._ticks = ticks
+        self._last = ticks()
+        self._now = 0
+
+    def now(self) -> int:
+        """Milliseconds since this clock was made; never goes back."""
+        t = self._ticks()
+        self._now += ticks_diff(t, self._last)
+        self._last = t
+        return self._now
+
+    def at(self, ticks) -> int:
+        """The time, in ms as from ``now``, of a ``ticks_ms`` that was read less than 6 days ago."""
+        return self.now() - ticks_diff(self._last, ticks)
