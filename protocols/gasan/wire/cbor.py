@@ -1,5 +1,8 @@
 """CBOR (RFC 8949) in its core deterministic encoding (section 4.2.1), for node and host.
 
+Floats, bignums and strings in chunks are the work of `gasan.wire.cbor_rare`, which is loaded when the first
+one comes; a node may leave that file out, and refuses them then.
+
 ``dumps`` writes shortest heads, shortest exact floats and sorted map keys. ``loads`` takes exactly one item;
 besides it takes indefinite lengths, and map keys in any order. It refuses, with CBORError:
 
@@ -15,8 +18,6 @@ floats a 64-bit float is rounded to the nearest single: readings therefore never
 travel as their raw bytes. In UTF-8, MicroPython takes surrogates and overlong forms, which CPython refuses.
 """
 
-import struct
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
     Writable = bytearray | memoryview
 
-_BREAK = object()
+BREAK = object()
 
 
 class CBORError(ValueError):
@@ -109,7 +110,8 @@ def dumps(value: "Any") -> bytes:
     return bytes(out)
 
 
-def _append_head(out: bytearray, major: int, argument: int) -> None:
+def append_head(out: bytearray, major: int, argument: int) -> None:
+    """Append a head; see put_head."""
     head = bytearray(9)
     out.extend(memoryview(head)[: put_head(head, 0, major, argument)])
 
@@ -120,89 +122,111 @@ def _append(out: bytearray, value: "Any") -> None:
     elif value is True or value is False:
         out.append(0xF5 if value else 0xF4)
     elif isinstance(value, int):
-        major = 0
-        if value < 0:
-            major = 1
-            value = -1 - value
-        if value >> 64:
-            _append_head(out, 6, 2 + major)
-            size = 9
-            while value >> (8 * size):
-                size += 1
-            _append_head(out, 2, size)
-            out.extend(value.to_bytes(size, "big"))
+        if (value if value >= 0 else -1 - value) >> 64:
+            _rare().append_bignum(out, value)
+        elif value < 0:
+            append_head(out, 1, -1 - value)
         else:
-            _append_head(out, major, value)
+            append_head(out, 0, value)
     elif isinstance(value, (bytes, bytearray, memoryview)):
-        _append_head(out, 2, len(value))
+        append_head(out, 2, len(value))
         out.extend(value)
     elif isinstance(value, str):
         data = value.encode()
-        _append_head(out, 3, len(data))
+        append_head(out, 3, len(data))
         out.extend(data)
     elif isinstance(value, (list, tuple)):
-        _append_head(out, 4, len(value))
+        append_head(out, 4, len(value))
         for item in value:
             _append(out, item)
     elif isinstance(value, dict):
-        _append_head(out, 5, len(value))
-        for key, name in sorted([(dumps(name), name) for name in value]):
-            out.extend(key)
-            _append(out, value[name])
+        append_head(out, 5, len(value))
+        for encoded, key in sorted([(dumps(key), key) for key in value]):
+            out.extend(encoded)
+            _append(out, value[key])
     elif isinstance(value, Tag):
-        _append_head(out, 6, value.tag)
+        append_head(out, 6, value.tag)
         _append(out, value.value)
     elif isinstance(value, float):
-        _append_float(out, value)
+        _rare().append_float(out, value)
     else:
         raise CBORError("no CBOR form for " + str(type(value)))
 
 
-def _append_float(out: bytearray, value: float) -> None:
-    if value != value:
-        out.extend(b"\xf9\x7e\x00")
-        return
-    # A format is tried only inside its range: outside of it, struct wraps, rounds to infinity or raises.
-    infinite = value - value != 0
-    for head, form, largest in ((0xF9, ">e", 65504.0), (0xFA, ">f", 3.4028234663852886e38)):
-        if infinite or -largest <= value <= largest:
-            data = struct.pack(form, value)
-            if struct.unpack(form, data)[0] == value:
-                out.append(head)
-                out.extend(data)
-                return
-    out.append(0xFB)
-    out.extend(struct.pack(">d", value))
+def _rare() -> "Any":
+    try:
+        from gasan.wire import cbor_rare
+    except ImportError:
+        raise CBORError("floats, bignums and strings in chunks are not taken here")
+    return cbor_rare
 
 
 def loads(data: "Buffer", max_depth: int = 16, max_items: int = 16384) -> "Any":
     """The one item that ``data`` holds. Raises CBORError."""
-    reader = _Reader(data, max_items)
-    value = reader.item(max_depth)
-    if value is _BREAK:
-        raise CBORError("break outside of an item")
+    reader = Reader(data, max_items)
+    value = reader.value(max_depth)
     if reader.pos != len(data):
         raise CBORError("bytes after the item")
     return value
 
 
-class _Reader:
-    def __init__(self, data: "Buffer", items: int) -> None:
+class Reader:
+    """Reads item by item; ``pos`` is where the next one begins, ``items`` how many may still come."""
+
+    def __init__(self, data: "Buffer", items: int, pos: int = 0) -> None:
         self.data = data
-        self.pos = 0
+        self.pos = pos
         self.items = items
 
     def take(self, size: int) -> bytes:
+        """The next ``size`` bytes."""
         pos = self.pos
         if size > len(self.data) - pos:
             raise CBORError("cut short")
         self.pos = pos + size
         return bytes(self.data[pos : pos + size])
 
-    def argument(self, info: int) -> int:
-        """The argument of a head; -1 for an indefinite length."""
-        if info < 24:
-            return info
+    def value(self, depth: int) -> "Any":
+        """The next item, of at most ``depth`` levels."""
+        value = self.item(depth)
+        if value is BREAK:
+            raise CBORError("break where an item belongs")
+        return value
+
+    def item(self, depth: int) -> "Any":
+        """As `value`, but BREAK at the end of an item of indefinite length."""
+        self.items -= 1
+        if self.items < 0 or depth < 0:
+            raise CBORError("too many items" if depth >= 0 else "nested too deeply")
+        first = self.take(1)[0]
+        major = first >> 5
+        argument = first & 31
+        if major == 7:
+            return self._simple(argument)
+        if argument >= 24:
+            argument = self._argument(argument)
+            if argument < 0 and (major < 2 or major == 6):
+                raise CBORError("reserved head")
+        if major == 0:
+            return argument
+        if major == 1:
+            return -1 - argument
+        if major < 4:
+            if argument < 0:
+                raw: bytes = _rare().read_chunks(self, major)
+            else:
+                raw = self.take(argument)
+            return raw if major == 2 else _text(raw)
+        if major == 6:
+            value = self.value(depth - 1)
+            return Tag(argument, value) if not 2 <= argument <= 3 else _rare().bignum(argument, value)
+        # Each item takes a byte at least, so a longer count is refused before anything is made for it.
+        if argument << (major - 4) > len(self.data) - self.pos:
+            raise CBORError("cut short")
+        return self._array(argument, depth - 1) if major == 4 else self._map(argument, depth - 1)
+
+    def _argument(self, info: int) -> int:
+        """The argument of a head that takes more than the first byte; -1 for an indefinite length."""
         if info == 31:
             return -1
         if info > 27:
@@ -213,101 +237,38 @@ class _Reader:
             raise CBORError("head longer than needed")
         return value
 
-    def item(self, depth: int) -> "Any":
-        """The next item, or _BREAK."""
-        data = self.data
-        pos = self.pos
-        if pos >= len(data):
-            raise CBORError("cut short")
-        self.items -= 1
-        if self.items < 0 or depth < 0:
-            raise CBORError("too many items" if depth >= 0 else "nested too deeply")
-        first = data[pos]
-        self.pos = pos + 1
-        major = first >> 5
-        info = first & 31
-        if major == 7:
-            return self.simple(info)
-        argument = self.argument(info)
-        if argument < 0 and (major < 2 or major == 6):
-            raise CBORError("reserved head")
-        if major == 0:
-            return argument
-        if major == 1:
-            return -1 - argument
-        if major < 4:
-            raw = self.take(argument) if argument >= 0 else self.chunks(major)
-            return raw if major == 2 else _text(raw)
-        if major == 6:
-            return self.tagged(argument, depth)
-        # Each item takes a byte at least, so a longer count is refused before anything is made for it.
-        if argument << (major - 4) > len(data) - self.pos:
-            raise CBORError("cut short")
-        return self.array(argument, depth - 1) if major == 4 else self.map(argument, depth - 1)
-
-    def array(self, count: int, depth: int) -> "list[Any]":
+    def _array(self, count: int, depth: int) -> "list[Any]":
         out = []
         while count:
-            value = self.item(depth)
-            if value is _BREAK:
-                if count < 0:
-                    break
-                raise CBORError("break outside of an item")
+            value = self.item(depth) if count < 0 else self.value(depth)
+            if value is BREAK:
+                break
             out.append(value)
             count -= 1
         return out
 
-    def map(self, count: int, depth: int) -> "dict[Any, Any]":
+    def _map(self, count: int, depth: int) -> "dict[Any, Any]":
         out: "dict[Any, Any]" = {}
         while count:
-            key = self.item(depth)
-            if key is _BREAK and count < 0:
+            key = self.item(depth) if count < 0 else self.value(depth)
+            if key is BREAK:
                 break
             if not isinstance(key, (int, str, bytes)) or key is True or key is False:
                 raise CBORError("map key of a type that is not taken")
             if key in out:
                 raise CBORError("map key that comes twice")
-            value = self.item(depth)
-            if value is _BREAK:
-                raise CBORError("map key without a value")
-            out[key] = value
+            out[key] = self.value(depth)
             count -= 1
         return out
 
-    def chunks(self, major: int) -> bytes:
-        """The chunks of a string of indefinite length, joined."""
-        out = bytearray()
-        while True:
-            first = self.take(1)[0]
-            if first == 0xFF:
-                return bytes(out)
-            self.items -= 1
-            if first >> 5 != major or first & 31 == 31 or self.items < 0:
-                raise CBORError("bad chunk of a string")
-            raw = self.take(self.argument(first & 31))
-            if major == 3:
-                _text(raw)
-            out.extend(raw)
-
-    def tagged(self, tag: int, depth: int) -> "Any":
-        value = self.item(depth - 1)
-        if value is _BREAK:
-            raise CBORError("break outside of an item")
-        if tag not in (2, 3):
-            return Tag(tag, value)
-        if not isinstance(value, bytes) or len(value) < 9 or not value[0]:
-            raise CBORError("bad bignum")
-        number = int.from_bytes(value, "big")
-        return number if tag == 2 else -1 - number
-
-    def simple(self, info: int) -> "Any":
-        if info == 31:
-            return _BREAK
+    def _simple(self, info: int) -> "Any":
+        if 20 <= info <= 22:
+            return (False, True, None)[info - 20]
         if 25 <= info <= 27:
-            return struct.unpack(("", ">e", ">f", ">d")[info - 24], self.take(1 << (info - 24)))[0]
-        if not 20 <= info <= 22:
-            raise CBORError("simple value that is not taken")
-        return (False, True, None)[info - 20]
+            return _rare().read_float(self, info)
+        if info == 31:
+            return BREAK
+        raise CBORError("simple value that is not taken")
 
 
 def _text(raw: bytes) -> str:

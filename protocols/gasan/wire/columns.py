@@ -113,6 +113,10 @@ class Group:
             for at in range(len(quality)):
                 quality[at] = 0
 
+    def time(self, row: int) -> int:
+        """When a row was sampled, as it was given to `start`."""
+        return self.times[row]
+
     def quality_of(self, row: int, col: int) -> int:
         """The quality of a sample."""
         return self.quality[col * self.capacity + row]

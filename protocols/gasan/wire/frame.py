@@ -3,7 +3,7 @@
 The other direction is `gasan.wire.frame_reader`, which a node does not load.
 """
 
-from gasan.wire.cbor import dumps, put_bytes, put_head
+from gasan.wire.cbor import CBORError, Reader, dumps, put_bytes, put_head
 from gasan.wire.cose import TAG_SIZE, Hmac
 from gasan.wire.encoder import Encoder
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gasan.wire.columns import Group
+
+    Buffer = bytes | bytearray | memoryview
 
 DATA = const(0)
 BOOT = const(1)
@@ -50,6 +52,24 @@ class FrameError(ValueError):
 def frame_key(node_key: bytes) -> bytes:
     """The key of a node's frames, made of the node's own 32-byte key."""
     return Hmac(node_key).digest(KEY_INFO)
+
+
+def peek(data: "Buffer") -> "tuple[int, bytes, int, int, int, bytes, int]":
+    """(kind, boot, seq, count, mono, rev, where the content begins) of a frame that this node wrote.
+
+    Neither the MAC nor the content is looked at. Raises FrameError when the rest is not a frame's.
+    """
+    at = len(HEAD) + KID_SIZE
+    if len(data) < _PAYLOAD or bytes(data[: len(HEAD)]) != HEAD:
+        raise FrameError("not a frame")
+    at += 1 if data[at] < 0x58 else data[at] - 0x56
+    reader = Reader(data, 6, at + 1)
+    try:
+        fields = [reader.value(0) for _ in range(6)]
+    except CBORError as error:
+        raise FrameError(str(error))
+    kind, boot, seq, count, mono, rev = fields
+    return kind, boot, seq, count, mono, rev, reader.pos
 
 
 class FrameWriter:
@@ -117,7 +137,7 @@ class FrameWriter:
         self.readings += group.columns * (end - first)
         return True
 
-    def raw(self, content: "bytes | bytearray | memoryview") -> None:
+    def raw(self, content: "Buffer") -> None:
         """Append encoded CBOR to the content. Raises FrameError when it does not fit."""
         pos = self._encoder.pos
         end = pos + len(content)
