@@ -1,0 +1,251 @@
+"""The BLE observer on a MicroPython VM, with a radio that does as it is told."""
+
+import pytest
+from gasan.hil import vmrun
+
+PREAMBLE = """
+import asyncio, errno, sys, micropython
+from gasan.wire import cbor, frame
+
+class Radio:
+    fails = False
+    calls = []
+    handler = None
+    def active(self, on=None):
+        self.calls.append(("active", on))
+    def irq(self, handler):
+        Radio.handler = handler
+    def gap_scan(self, *arguments):
+        if Radio.fails:
+            raise OSError(errno.ENODEV)
+        self.calls.append(("gap_scan",) + arguments)
+        if arguments[0] is None:
+            Radio.handler(6, ())
+
+class bluetooth:
+    BLE = Radio
+
+sys.modules["bluetooth"] = bluetooth
+from gasan.node import ble
+from gasan.node.sampler import Sampler
+
+ADDRESS = bytes.fromhex("c47c8d6a0001")
+OTHER = bytes.fromhex("c47c8d6a0101")  # the same last byte
+
+def advert(body, information=b"\\x40"):
+    data = information + body
+    return b"\\x02\\x01\\x06" + bytes((len(data) + 3, 0x16, 0xD2, 0xFC)) + data
+
+def result(body, address=ADDRESS, information=b"\\x40"):
+    data = advert(body, information)
+    return (1, memoryview(bytearray(address)), 0, -50, memoryview(bytearray(data)))
+
+def hear(*what, **how):
+    Radio.handler(5, result(*what, **how))
+
+# temperature, humidity and a second temperature, as I16, U16, I32
+ITEMS = [[10, 0x02, 0, 2, 0], [20, 0x03, 0, 1, 0], [30, 0x02, 1, 4, 0]]
+BUS = [2, "hall", {1: 100, 2: 50}, [["press", ADDRESS, 0, 60000, ITEMS]]]
+
+def rows():
+    # what the sampler holds, as it would go out: the groups of a frame
+    writer = frame.FrameWriter(bytes(8), 0, bytes(32))
+    writer.begin(0, bytes(8), 0, 0, 0, bytes(8))
+    for group in sampler.groups:
+        if group.n:
+            writer.add(group)
+    return cbor.loads(cbor.loads(writer.seal()).value[2])[6]
+
+def columns():
+    return [(group[0], group[4]) for group in rows()]
+
+async def started(bus=BUS):
+    global sampler, source, task
+    sampler = Sampler(60000, 4096, 8, 65536)
+    source = ble.Source(bus, sampler, None)
+    task = asyncio.create_task(source.run())
+    await asyncio.sleep_ms(1)
+
+async def settled():
+    await asyncio.sleep_ms(20)
+"""
+
+
+def on_vm(body: str, bits: int = 64) -> list[str]:
+    """Run the body of an async function on the VM; returns the lines that it prints."""
+    if why := vmrun.missing(bits):
+        pytest.skip(why)
+    indented = "\n".join("    " + line for line in body.strip("\n").split("\n"))
+    program = f"{PREAMBLE}\nasync def main():\n    await started()\n{indented}\n\nasyncio.run(main())\n"
+    return vmrun.run(program, bits=bits, timeout=30).splitlines()
+
+
+@pytest.mark.parametrize("bits", [64, 32])
+def test_values_reach_their_columns_with_their_sign(bits: int) -> None:
+    out = on_vm(
+        """
+hear(bytes.fromhex("0001 02ca09 0229f6 03bf13"))
+await settled()
+print(columns(), source.counters)
+""",
+        bits,
+    )
+    assert out == ["[([10, 20, 30], [2506, 5055, -2519])] {16: 1, 17: 0}"]
+
+
+def test_the_same_measurement_is_taken_once() -> None:
+    out = on_vm(
+        """
+for packet in ("0001 02ca09", "0001 02ca09", "0002 02ca09", "0002 02ca09", "0003 02cb09", "0001 02ca09"):
+    hear(bytes.fromhex(packet))
+await settled()
+print(columns(), source.counters)
+"""
+    )
+    assert out == ["[(10, [[2506, 0, 1, -1]])] {16: 6, 17: 0}"]
+
+
+def test_without_a_packet_id_equal_content_is_taken_again_after_a_quarter_of_the_timeout() -> None:
+    out = on_vm(
+        """
+source._sensors[0].timeout = 400
+hear(bytes.fromhex("02ca09"))
+hear(bytes.fromhex("02ca09"))
+await settled()
+print(sampler.sampled)
+await asyncio.sleep_ms(110)
+hear(bytes.fromhex("02ca09"))
+await settled()
+print(sampler.sampled)
+"""
+    )
+    assert out == ["1", "2"]
+
+
+def test_adverts_that_hold_other_channels_go_to_a_group_of_their_own() -> None:
+    out = on_vm(
+        """
+for packet in ("0001 02ca09", "0101 0001 03bf13", "0002 02cb09", "0002 03c013"):
+    hear(bytes.fromhex(packet))
+await settled()
+print(columns(), source.counters)
+hear(bytes.fromhex("0003 02ca09 03bf13"))
+hear(bytes.fromhex("0004 0164"))
+await settled()
+print(columns()[2:], len(sampler.groups), source.counters)
+"""
+    )
+    assert out == [
+        "[(10, [[2506, 1]]), (20, [[5055, 1]])] {16: 4, 17: 0}",
+        "[([10, 20], [2506, 5055])] 4 {16: 6, 17: 0}",
+    ]
+
+
+def test_when_the_slots_are_full_the_oldest_go_and_are_counted() -> None:
+    out = on_vm(
+        """
+for n in range(40):
+    hear(bytes((0, n, 2, n, 0)))
+await settled()
+print(columns(), source.counters)
+"""
+    )
+    assert out == [f"[(10, [{[24] + [1] * 15}])] {{16: 40, 17: 24}}"]
+
+
+def test_what_is_not_ours_or_cannot_be_read() -> None:
+    out = on_vm(
+        """
+hear(bytes.fromhex("0001 02ca09"), OTHER)
+print(source.counters)
+hear(bytes.fromhex("a47266c95f73001122337823"), information=b"\\x41")
+hear(bytes.fromhex("02ca09"), information=b"\\x20")
+Radio.handler(5, (1, ADDRESS, 0, -50, bytes(60)))
+Radio.handler(1, (1, 2, 3))
+await settled()
+print(sampler.sampled, source.counters)
+"""
+    )
+    assert out == ["{16: 0, 17: 0}", "0 {16: 3, 17: 2}"]
+
+
+def test_silence_is_one_stale_row_per_timeout_and_starts_the_scan_again() -> None:
+    out = on_vm(
+        """
+source._sensors[0].timeout = 600
+await asyncio.sleep_ms(500)
+hear(bytes.fromhex("0001 02ca09"))
+await asyncio.sleep_ms(500)
+print(sampler.sampled)
+await asyncio.sleep_ms(500)
+print(sampler.sampled, [group[5] for group in rows() if len(group) > 5])
+await asyncio.sleep_ms(600)
+print(sampler.sampled)
+print([call for call in Radio.calls if call[0] == "gap_scan"])
+"""
+    )
+    scan, stop = "('gap_scan', 0, 100000, 50000, False)", "('gap_scan', None)"
+    assert out == ["1", "4 [[0, 3, 0, 1, 69]]", "7", f"[{scan}, {stop}, {scan}, {stop}, {scan}]"]
+
+
+def test_a_radio_that_fails_is_tried_again() -> None:
+    out = on_vm(
+        """
+Radio.fails = True
+Radio.handler(6, ())
+await settled()
+print(source._scanning, task.done())
+Radio.fails = False
+await asyncio.sleep_ms(2400)
+print(source._scanning, len([call for call in Radio.calls if call[0] == "gap_scan"]))
+task.cancel()
+await settled()
+print(Radio.calls[-1])
+"""
+    )
+    assert [line for line in out if " W " not in line] == ["False False", "True 2", "('active', False)"]
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "['x', ADDRESS, 1, 1000, ITEMS]",  # another format
+        "['x', ADDRESS[:5], 0, 1000, ITEMS]",
+        "['x', ADDRESS, 0, 0, ITEMS]",
+        "['x', ADDRESS, 0, 1000, []]",
+        "['x', ADDRESS, 0, 1000, [[0, 0x04, 0, 1, 0]]]",  # three bytes into a u16
+        "['x', ADDRESS, 0, 1000, [[0, 0x53, 0, 3, 0]]]",  # text
+    ],
+)
+def test_what_cannot_be_listened_to_is_refused(device: str) -> None:
+    out = on_vm(
+        f"""
+try:
+    ble.Source([2, "hall", {{}}, [{device}]], sampler, None)
+except ValueError as e:
+    print("refused")
+"""
+    )
+    assert out == ["refused"]
+
+
+def test_the_interrupt_allocates_next_to_nothing() -> None:
+    out = on_vm(
+        """
+import gc
+data = result(bytes.fromhex("0001 02ca09"))
+stranger = (1, memoryview(bytearray(6)), 0, -50, data[4])
+Radio.handler(5, data)
+gc.collect()
+before = gc.mem_alloc()
+for _ in range(100):
+    Radio.handler(5, stranger)
+print(gc.mem_alloc() - before)
+before = gc.mem_alloc()
+for _ in range(100):
+    Radio.handler(5, data)
+print((gc.mem_alloc() - before) // 100)
+"""
+    )
+    assert int(out[0]) <= 64
+    assert int(out[1]) <= 64
