@@ -88,6 +88,8 @@ class Poller:
                 self._end()
                 if lock:
                     lock.release()
+            if not lock:
+                await sleep_ms(0)  # a server that answers at once must not starve the node
             self._settle(block)
 
     def _begin(self, block: Block) -> None:
@@ -102,7 +104,7 @@ class Poller:
         """The transaction is over, perhaps cut short."""
 
     def _next(self) -> Block:
-        """The block to read next; ``_at`` is when. Its device's pause is waited for if no sample is skipped."""
+        """The block to read next; ``_at`` is when. A device's pause is waited for if that skips no sample."""
         best = self._blocks[0]
         for block in self._blocks:
             at = block.due

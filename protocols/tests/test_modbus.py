@@ -1,0 +1,93 @@
+"""Modbus, the pure parts: the same cases on CPython and on the VM, hostile bytes, and no allocation."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from gasan.hil import fuzz, vmrun
+from gasan.wire.modbus import ModbusError
+
+BOTH = Path(__file__).parent / "both"
+
+
+def load_cases() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("modbus_cases", BOTH / "modbus_cases.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+cases = load_cases()
+bits = pytest.mark.parametrize(
+    "bits",
+    [
+        pytest.param(n, marks=pytest.mark.skipif(bool(vmrun.missing(n)), reason=vmrun.missing(n)))
+        for n in (64, 32)
+    ],
+)
+
+
+@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.__name__[5:])
+def test_on_cpython(case) -> None:
+    case()
+
+
+@bits
+def test_the_same_cases_on_the_vm(bits: int) -> None:
+    out = vmrun.run(
+        f"import sys; sys.path.append({str(BOTH)!r})\n"
+        "from modbus_cases import CASES\n"
+        "for case in CASES: case()\n"
+        "print(len(CASES))",
+        bits=bits,
+    )
+    assert int(out) == len(cases.CASES)
+
+
+def test_hostile_bytes_on_cpython(seed: int, fuzz_count: int) -> None:
+    accepted, refused = fuzz.run(cases.hostile, ModbusError, fuzz.Fuzzer(seed, cases.CORPUS), fuzz_count)
+    assert (accepted, refused) == (fuzz_count, 0)  # a decoder gives verdicts and raises nothing
+
+
+@bits
+def test_hostile_bytes_on_the_vm(bits: int, seed: int, fuzz_count_vm: int) -> None:
+    out = vmrun.run(
+        f"import sys; sys.path.append({str(BOTH)!r})\n"
+        "from modbus_cases import CORPUS, hostile\n"
+        "from gasan.hil import fuzz\n"
+        f"print(fuzz.run(hostile, (), fuzz.Fuzzer({seed}, CORPUS), {fuzz_count_vm})[0])",
+        bits=bits,
+        timeout=250,
+    )
+    assert int(out) == fuzz_count_vm
+
+
+@bits
+def test_a_transaction_allocates_nothing(bits: int) -> None:
+    vmrun.run(
+        f"import sys; sys.path.append({str(BOTH)!r})\n"
+        """
+import micropython
+from gasan.wire import modbus, modbus_rtu, modbus_tcp
+from modbus_cases import ANSWER, DATA, mbap
+
+rtu, tcp = modbus_rtu.RtuAnswer(87, 1750), modbus_tcp.TcpAnswer()
+request, out = bytearray(12), bytearray(8)
+chunk, frame = bytearray(b"\\x00" + ANSWER), bytearray(mbap(6, 1, DATA) + mbap(7, 1, DATA))
+micropython.heap_lock()
+modbus_rtu.build_read(request, 1, 3, 0, 2)
+rtu.expect(1, 3, 2, 700, 300000)
+rtu.feed(chunk, len(chunk), 2000)
+while rtu.step(30000) != modbus.DONE:
+    pass
+modbus.reorder(rtu.buf, rtu.data, 2, 3, out)
+modbus_tcp.build_read(request, 7, 1, 3, 0, 2)
+tcp.expect(7, 1, 3, 2)
+done = tcp.feed(frame, len(frame))
+micropython.heap_unlock()
+assert done and rtu.quality == 0 and tcp.quality == 0 and bytes(out[:4]) == b"\\x44\\x33\\x22\\x11"
+""",
+        bits=bits,
+    )
