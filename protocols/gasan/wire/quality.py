@@ -32,36 +32,6 @@ NO_VALUE = const(64)
 
 def name(code: int) -> str:
     """The printed name of a quality: "good", "uncertain/time", "bad/timeout", "bad/illegal-data-address"."""
-    names = {
-        GOOD: "good",
-        UNCERTAIN: "uncertain",
-        UNCERTAIN_TIME: "uncertain/time",
-        SUSPECT: "uncertain/suspect",
-        BAD_NO_VALUE: "bad/no-value",
-        BAD_RANGE: "bad/range",
-        TIMEOUT: "bad/timeout",
-        BAD_CRC: "bad/crc",
-        BAD_ANSWER: "bad/answer",
-        DISCONNECTED: "bad/disconnected",
-        STALE: "bad/stale",
-        NOT_CONFIGURED: "bad/not-configured",
-        EXCEPTION: "bad/exception",
-        81: "bad/illegal-function",
-        82: "bad/illegal-data-address",
-        83: "bad/illegal-data-value",
-        84: "bad/device-failure",
-        85: "bad/acknowledge",
-        86: "bad/device-busy",
-        87: "bad/negative-acknowledge",
-        88: "bad/memory-parity",
-        90: "bad/gateway-path-unavailable",
-        91: "bad/gateway-target-silent",
-    }
-    known = names.get(code)
-    if known is not None:
-        return known
-    if EXCEPTION < code < 96:
-        return "bad/exception-%d" % (code - EXCEPTION)
-    if code < 32:
-        return "uncertain/%d" % code
-    return "bad/%d" % code
+    from gasan.wire.quality_names import name_of
+
+    return name_of(code)
