@@ -15,7 +15,8 @@ import asyncio
 import errno
 import json
 import os
-import socket
+
+import usocket as socket  # the host's own: the air is no network of the board's
 
 _COMMAND = 0
 _REPLY = 0

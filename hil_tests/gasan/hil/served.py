@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ServedLog"]
+__all__ = ["ServedLog", "read_served"]
 
 
 class ServedLog:
@@ -49,20 +49,22 @@ class ServedLog:
             bus="air", device=device, address=address, packet_id=packet_id, service_data=service_data.hex()
         )
 
-    def entries(self) -> Iterator[dict[str, Any]]:
-        """Every entry that is still there, the oldest first."""
-        for path in (self._older(), self.path):
-            if path.exists():
-                for line in path.read_text(encoding="utf-8").splitlines():
-                    yield json.loads(line)
-
-    def _older(self) -> Path:
-        return self.path.with_name(self.path.name + ".1")
-
     def _write(self, **fields: Any) -> None:
         if self._file.tell() > self._limit:
             self._file.close()
-            self.path.replace(self._older())
+            self.path.replace(_older(self.path))
             self._file = self.path.open("a", buffering=1, encoding="utf-8")
         entry = {"t": round(time.monotonic(), 6), "unix": round(time.time(), 6), **fields}
         self._file.write(json.dumps(entry, separators=(",", ":")) + "\n")
+
+
+def read_served(path: Path) -> Iterator[dict[str, Any]]:
+    """Every entry that is still there, the oldest first."""
+    for part in (_older(path), path):
+        if part.exists():
+            for line in part.read_text(encoding="utf-8").splitlines():
+                yield json.loads(line)
+
+
+def _older(path: Path) -> Path:
+    return path.with_name(path.name + ".1")
