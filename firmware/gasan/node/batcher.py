@@ -7,13 +7,13 @@ tombstone tells of it as soon as the flash takes one.
 
 import asyncio
 import gc
-from errno import ENOSPC
 from time import ticks_diff, ticks_ms
 
 from gasan.node import log, tombstone
 from gasan.wire import frame
 from micropython import const
 
+_ENOSPC = const(28)
 _TICK_MS = const(50)
 # A transaction ends by its own deadline; a source that keeps its lock for longer has hung.
 _QUIET_MS = const(3000)
@@ -141,7 +141,7 @@ class Batcher:
             spool.append(data, self._boot, self.seq)
         except OSError as e:
             # Once more, in a new segment; when the flash is full, in the place of the oldest.
-            if e.errno == ENOSPC and spool.has_spare():
+            if e.errno == _ENOSPC and spool.has_spare():
                 for old, _ in spool.oldest():
                     self.lost += self._owe(old, tombstone.OVERFLOW)
                 spool.drop_oldest()
