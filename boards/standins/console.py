@@ -1,8 +1,8 @@
 """The console as a board has it: ``sys`` and ``micropython`` with a board's stdin, stdout and interrupt key.
 
 stdin is the reading end of the board's input ring, which the supervisor keeps; like a board's, a read waits
-until all bytes asked for are there. stdout is cooked (LF becomes CR LF), stdout.buffer is raw. The supervisor tells
-the two apart by the descriptor, so that also text printed by the VM's C code is cooked and in order.
+until all bytes asked for are there. stdout is cooked (LF becomes CR LF), stdout.buffer is raw. The supervisor
+tells the two apart by the descriptor, so that text printed by the VM in C is cooked too, and in order.
 """
 
 import io

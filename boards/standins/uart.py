@@ -50,8 +50,9 @@ class UART(io.IOBase):
     """machine.UART. An id without a terminal behaves like a line with nothing on it.
 
     Received bytes are pulled into a ring of ``rxbuf`` bytes by any() and the reads; what finds it full is
-    lost, as on a board. Once poll has asked for the descriptor, any() leaves the bytes in the terminal and says 1.
-    The bytes that are written leave at once; txdone() and flush() go by the time that the baud rate takes.
+    lost, as on a board. Once poll has asked for the descriptor, any() leaves the bytes in the terminal and
+    says 1. The bytes that are written leave at once; txdone() and flush() go by the time that the baud
+    rate takes.
     """
 
     INV_TX = 1
