@@ -1,8 +1,55 @@
-"""What goes into a firmware image, for MicroPython's own build: make FROZEN_MANIFEST=.../firmware/manifest.py
+"""What goes on a node: MicroPython's own manifest format, read by its build and by gasan.boards.image.
 
-On a board without a build of its own the same files are copied to / and /lib as .mpy.
+    make -C ports/rp2 FROZEN_MANIFEST=.../firmware/manifest.py
+
+Without such a build the same modules are copied to / and /lib as .mpy. On a node a module is loaded only when its
+config needs it.
 """
 
-include("$(PORT_DIR)/boards/manifest.py")  # noqa: F821
-
-package("gasan", files=("node/__init__.py",), base_path=".")  # noqa: F821
+module("boot.py")
+module("main.py")
+package(
+    "gasan/node",
+    (
+        "__init__.py",
+        "app.py",
+        "batcher.py",
+        "ble.py",
+        "boots.py",
+        "clock.py",
+        "config.py",
+        "console.py",
+        "health.py",
+        "jobs.py",
+        "link.py",
+        "log.py",
+        "modbus_rtu.py",
+        "modbus_tcp.py",
+        "plan.py",
+        "poll.py",
+        "sampler.py",
+        "spool.py",
+        "tombstone.py",
+    ),
+)
+package("gasan/ota", ("__init__.py", "slots.py"), base_path="../ota")
+package(
+    "gasan/wire",
+    (
+        "__init__.py",
+        "bthome.py",
+        "cbor.py",
+        "cbor_rare.py",
+        "cobs.py",
+        "columns.py",
+        "cose.py",
+        "encoder.py",
+        "frame.py",
+        "link.py",
+        "modbus.py",
+        "modbus_rtu.py",
+        "modbus_tcp.py",
+        "quality.py",
+    ),
+    base_path="../protocols",
+)

@@ -25,6 +25,7 @@ BUDGET = 16384
 class Ledger(spool.Spool):
     """A spool that notes what it has promised."""
 
+    flash = None
     begun = []
     committed = []
     acked = []
@@ -36,7 +37,8 @@ class Ledger(spool.Spool):
         self.committed.append(data)
 
     def ack(self, boot, upto, ranges):
-        self.acked.append((boot, 0, upto - 1))
+        if not self.flash.dead:
+            self.acked.append((boot, 0, upto - 1))
         super().ack(boot, upto, ranges)
 
 
@@ -136,6 +138,7 @@ def look(image, known):
 def run(image, known, boot, steps):
     """Do the steps uncut; returns (operations, image after it, frames that it leaves)."""
     store, f = mount(image)
+    Ledger.flash = f
     write(boot, steps)
     left = [data for data in known + Ledger.committed if not is_in(data, Ledger.acked)]
     return f.operations, unmount(store), left
@@ -153,6 +156,7 @@ def sweep(title, image, known, boot, steps):
         for mode, arg in ((flash.BEFORE, 0), tear):
             where = "%s, operation %d of %d, mode %d, seed %d" % (title, k, operations, mode, SEED)
             store, f = mount(image)
+            Ledger.flash = f
             f.cut(k, mode, arg)
             try:
                 write(boot, steps)
@@ -170,7 +174,8 @@ def sweep(title, image, known, boot, steps):
 cuts = 0
 image = blank(14)
 image, known = sweep("a segment and a new one", image, [], b"boot-one", [9])
-image, known = sweep("acknowledged", image, known, b"boot-two", [("ack", b"boot-one", 99), "sweep", 1])
+acked = [("ack", b"boot-one", 4), "sweep", 1, ("ack", b"boot-one", 99), "sweep", 1]
+image, known = sweep("acknowledged", image, known, b"boot-two", acked)
 _, image, known = run(image, known, b"boot-3rd", [24])
 sweep("full", image, known, b"boot-4th", [2])
 print("cuts", cuts)
