@@ -178,7 +178,9 @@ def test_no_other_object_id_is_known() -> None:
                 bthome.width(object_id)
         else:
             assert bthome.width(object_id) == kind.data_length
-            assert bthome.signed(object_id) == (kind.data_format == "signed_integer")
+            lowest = b"\x40" + bytes([object_id]) + bytes(kind.data_length - 1) + b"\x80"
+            negative = decoded(lowest)[0][2] < 0
+            assert negative == (kind.data_format == "signed_integer")
 
 
 def test_agrees_with_bthome_ble_on_generated_adverts(seed: int) -> None:

@@ -27,7 +27,7 @@ else:
 
 
 class BTHomeError(ValueError):
-    """The object id is unknown, or its values have no fixed width. Raised by `width` and `signed` only."""
+    """The object id is unknown, or its values have no fixed width. Raised by `width` only."""
 
 
 # What Advert.open says.
@@ -75,11 +75,6 @@ def width(object_id: int) -> int:
     if not kind & _WIDTH:
         raise BTHomeError("BTHome object 0x%02x is unknown or has no fixed width" % object_id)
     return kind & _WIDTH
-
-
-def signed(object_id: int) -> bool:
-    """Whether the object's value is a signed integer."""
-    return width(object_id) > 0 and bool(_kind(object_id) & _SIGNED)
 
 
 class Advert:
