@@ -2,12 +2,10 @@
 
     make -C ports/rp2 FROZEN_MANIFEST=.../firmware/manifest.py
 
-Without such a build the same modules are copied to / and /lib as .mpy. On a node a module is loaded only when its
-config needs it.
+Without such a build the same modules are copied to /lib as .mpy; boot.py and main.py are copied to / in any case.
+On a node a module is loaded only when its config needs it.
 """
 
-module("boot.py")
-module("main.py")
 package(
     "gasan/node",
     (

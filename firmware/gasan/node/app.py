@@ -72,7 +72,9 @@ def _identity() -> tuple[bytes, int, bytes]:
             return config.key(f.read())
     except (OSError, config.ConfigError) as e:
         while True:
-            log.error("no key (/secret/key: %s): provision this node, then reset it; Ctrl-C ends the wait" % e)
+            log.error(
+                "no key (/secret/key: %s): provision this node, then reset it; Ctrl-C ends the wait" % e
+            )
             sleep(_REMIND_S)
 
 
@@ -111,7 +113,6 @@ class Node:
         slots.mkdir("/spool")
         self.spool = Spool("/spool", self._config.spool_bytes)
         self.ordinal, before, seq, count = boots.count(self.boot, self.spool.last, self.spool.ordinal)
-        board = getattr(machine, "board", None) or getattr(sys.implementation, "_machine", "")
         self._boot_content = {
             1: self.ordinal,
             2: before,
@@ -119,7 +120,7 @@ class Node:
             4: count,
             5: boots.cause(word),
             6: VERSION,
-            7: board[:64],
+            7: sys.implementation._machine[:64],
             8: self._slots.state,
         }
         gc.collect()

@@ -23,7 +23,8 @@ def of(data, reason: int) -> list:
     item = [reason, boot, seq, seq, 0, mono, mono, {}]
     if kind == frame.TOMBSTONE:
         carried = cbor.loads(data[at : len(data) - _TAG])
-        carried[7] = dict(carried[7])
+        flat = carried[7]
+        carried[7] = {flat[i]: flat[i + 1] for i in range(0, len(flat), 2)}
         return [carried, item]
     if kind == frame.DATA:
         counts = item[7]
@@ -54,5 +55,8 @@ def merge(items: list, item: list) -> None:
 
 def content(item: list) -> bytes:
     """The item as the content of a tombstone frame."""
-    channels = sorted(item[7].items())
-    return cbor.dumps(item[:7] + [channels if len(channels) <= _CHANNELS_MAX else []])
+    flat = []
+    if len(item[7]) <= _CHANNELS_MAX:
+        for channel in sorted(item[7]):
+            flat += [channel, item[7][channel]]
+    return cbor.dumps(item[:7] + [flat])
