@@ -42,9 +42,6 @@ class Tag:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tag) and self.tag == other.tag and self.value == other.value
 
-    def __repr__(self) -> str:
-        return "Tag(%d, %r)" % (self.tag, self.value)
-
 
 def put_head(buf: "Writable", pos: int, major: int, argument: int) -> int:
     """Write a head of major type 0..7 and return the position after it.
@@ -73,31 +70,6 @@ def put_head(buf: "Writable", pos: int, major: int, argument: int) -> int:
         argument >>= 8
         end -= 1
     return pos + size + 1
-
-
-def put_int(buf: "Writable", pos: int, value: int) -> int:
-    """Write an integer of -2**64..2**64-1; as put_head."""
-    if value < 0:
-        return put_head(buf, pos, 1, -1 - value)
-    return put_head(buf, pos, 0, value)
-
-
-def put_bytes(buf: "Writable", pos: int, data: "Buffer") -> int:
-    """Write a byte string; as put_head."""
-    return _put_string(buf, pos, 2, data)
-
-
-def put_text(buf: "Writable", pos: int, text: str) -> int:
-    """Write a text string (allocates its UTF-8 form); as put_head."""
-    return _put_string(buf, pos, 3, text.encode())
-
-
-def _put_string(buf: "Writable", pos: int, major: int, data: "Buffer") -> int:
-    end = put_head(buf, pos, major, len(data)) + len(data)
-    if end > len(buf):
-        raise IndexError("buffer too short")
-    buf[end - len(data) : end] = data
-    return end
 
 
 def dumps(value: "Any") -> bytes:
@@ -190,14 +162,14 @@ class Reader:
         """The next item, of at most ``depth`` levels."""
         value = self.item(depth)
         if value is BREAK:
-            raise CBORError("break where an item belongs")
+            raise CBORError("misplaced break")
         return value
 
     def item(self, depth: int) -> "Any":
         """As `value`, but BREAK at the end of an item of indefinite length."""
         self.items -= 1
         if self.items < 0 or depth < 0:
-            raise CBORError("too many items" if depth >= 0 else "nested too deeply")
+            raise CBORError("too large")
         first = self.take(1)[0]
         major = first >> 5
         argument = first & 31
@@ -211,19 +183,27 @@ class Reader:
             return argument
         if major == 1:
             return -1 - argument
-        if major < 4:
-            if argument < 0:
-                raw: bytes = _rare().read_chunks(self, major)
-            else:
-                raw = self.take(argument)
+        if major == 2 or major == 3:
+            raw = self.take(argument) if argument >= 0 else _rare().read_chunks(self, major)
             return raw if major == 2 else _text(raw)
         if major == 6:
             value = self.value(depth - 1)
             return Tag(argument, value) if not 2 <= argument <= 3 else _rare().bignum(argument, value)
+        if major == 5:
+            argument *= 2
         # Each item takes a byte at least, so a longer count is refused before anything is made for it.
-        if argument << (major - 4) > len(self.data) - self.pos:
+        if argument > len(self.data) - self.pos:
             raise CBORError("cut short")
-        return self._array(argument, depth - 1) if major == 4 else self._map(argument, depth - 1)
+        items = []
+        while argument:
+            value = self.item(depth - 1)
+            if value is BREAK:
+                if argument > 0:
+                    raise CBORError("misplaced break")
+                break
+            items.append(value)
+            argument -= 1
+        return items if major == 4 else _map(items)
 
     def _argument(self, info: int) -> int:
         """The argument of a head that takes more than the first byte; -1 for an indefinite length."""
@@ -237,30 +217,6 @@ class Reader:
             raise CBORError("head longer than needed")
         return value
 
-    def _array(self, count: int, depth: int) -> "list[Any]":
-        out = []
-        while count:
-            value = self.item(depth) if count < 0 else self.value(depth)
-            if value is BREAK:
-                break
-            out.append(value)
-            count -= 1
-        return out
-
-    def _map(self, count: int, depth: int) -> "dict[Any, Any]":
-        out: "dict[Any, Any]" = {}
-        while count:
-            key = self.item(depth) if count < 0 else self.value(depth)
-            if key is BREAK:
-                break
-            if not isinstance(key, (int, str, bytes)) or key is True or key is False:
-                raise CBORError("map key of a type that is not taken")
-            if key in out:
-                raise CBORError("map key that comes twice")
-            out[key] = self.value(depth)
-            count -= 1
-        return out
-
     def _simple(self, info: int) -> "Any":
         if 20 <= info <= 22:
             return (False, True, None)[info - 20]
@@ -269,6 +225,18 @@ class Reader:
         if info == 31:
             return BREAK
         raise CBORError("simple value that is not taken")
+
+
+def _map(items: "list[Any]") -> "dict[Any, Any]":
+    out = {}
+    for i in range(0, len(items), 2):
+        key = items[i]
+        if not isinstance(key, (int, str, bytes)) or isinstance(key, bool):
+            raise CBORError("map key of a type that is not taken")
+        if key in out or i + 1 == len(items):
+            raise CBORError("map key that comes twice or has no value")
+        out[key] = items[i + 1]
+    return out
 
 
 def _text(raw: bytes) -> str:

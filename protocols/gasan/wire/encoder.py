@@ -5,13 +5,12 @@ samples, never of their numbers. A MicroPython function whose locals, arguments 
 11 words gets its frame from the heap; the two loops that need more are generators, whose frame is made once.
 """
 
-from gasan.wire.cbor import put_head, put_int
+from gasan.wire.cbor import put_head
 from gasan.wire.columns import F32, F64, WIDTH
 from gasan.wire.quality import NO_VALUE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterator
 
     from gasan.wire.columns import Group
@@ -32,11 +31,13 @@ class Encoder:
         self.first = 0
         self.n = 0
         self.shift = 0
-        self._start_generators()
+        self._start()
 
-    def _start_generators(self) -> None:
-        self._integers = self._integer_columns()
-        self._floats = self._float_columns()
+    def _start(self) -> None:
+        self._groups = self._encode_groups()
+        self._integers = self._encode_integers()
+        self._floats = self._encode_floats()
+        next(self._groups)
         next(self._integers)
         next(self._floats)
 
@@ -46,74 +47,105 @@ class Encoder:
 
     def group(self, group: "Group") -> bool:
         """Write the rows of a group; False: they do not fit, and ``pos`` stays."""
-        self._start = self.pos
+        self._group = group
+        self._begin = self.pos
         try:
-            self._put_group(group)
+            next(self._groups)
         except IndexError:
-            self.pos = self._start
-            self._start_generators()  # a generator that has raised is finished
+            self.pos = self._begin
+            self._start()  # a generator that has raised is finished
             return False
         return True
 
-    def _put_group(self, group: "Group") -> None:
-        self._group = group
-        self._data = group.data
-        runs = self._runs(False) if group.marked else 0
-        self._quality = group.quality if runs else b""
-        self.head(4, 6 if runs else 5)
-        self._put_channels(group.channels)
-        self.head(0, self.n)
-        self.head(0, group.times[self.first] - self.shift)
-        self._put_step(group.times, self.first, self.first + self.n)
-        self.head(4, group.columns)
-        self._put_columns(group)
-        if runs:
-            self.head(4, 5 * runs)
-            self._runs(True)
+    def _encode_groups(self) -> "Iterator[None]":
+        """Each step writes a group."""
+        while True:
+            yield
+            group = self._group
+            self._data = group.data
+            first = self.first
+            end = first + self.n
+            runs = self._runs(False) if group.marked else 0
+            self._quality = group.quality if runs else b""
+            self.head(4, 6 if runs else 5)
 
-    def _put_channels(self, channels: "tuple[int, ...]") -> None:
-        n = len(channels)
-        i = 1
-        while i < n and channels[i] == channels[0] + i:
-            i += 1
-        if i == n:
-            n = 1
-        else:
-            self.head(4, n)
-        i = 0
-        while i < n:
-            self.head(0, channels[i])
-            i += 1
+            channels = group.channels
+            i = 1
+            while i < len(channels) and channels[i] == channels[0] + i:
+                i += 1
+            if i == len(channels):
+                self.head(0, channels[0])
+            else:
+                self.head(4, len(channels))
+                for channel in channels:
+                    self.head(0, channel)
 
-    def _put_step(self, times: "array[int]", i: int, end: int) -> None:
-        step = times[i + 1] - times[i] if self.n > 1 else 0
-        i += 1
-        while i < end and times[i] - times[i - 1] == step:
-            i += 1
-        if i == end and step >= 0:
-            self.head(0, step)
-            return
-        i = self.first
-        step = self._group.period_ms or max(0, (times[end - 1] - times[i]) // (self.n - 1))
-        self.head(4, self.n)
-        self.head(0, step)
-        while i < end - 1:
-            i += 1
-            self._put_int(times[i] - times[i - 1] - step)
+            self.head(0, self.n)
+            times = group.times
+            self.head(0, times[first] - self.shift)
+            step = times[first + 1] - times[first] if self.n > 1 else 0
+            i = first + 1
+            while i < end and times[i] - times[i - 1] == step:
+                i += 1
+            if i == end and step >= 0:
+                self.head(0, step)
+            else:
+                step = group.period_ms or max(0, (times[end - 1] - times[first]) // (self.n - 1))
+                self.head(4, self.n)
+                self.head(0, step)
+                for i in range(first + 1, end):
+                    jitter = times[i] - times[i - 1] - step
+                    if jitter < 0:
+                        self.head(1, -1 - jitter)
+                    else:
+                        self.head(0, jitter)
 
-    def _put_int(self, value: int) -> None:
-        self.pos = put_int(self.buf, self.pos, value)
+            self.head(4, group.columns)
+            for i in range(group.columns):
+                code = group.types[i]
+                self._size = WIDTH[code]
+                self._at = group.offsets[i] + first * self._size
+                self._q = i * group.capacity + first
+                self._signed = not code & 1
+                next(self._floats if code == F32 or code == F64 else self._integers)
+            if runs:
+                self.head(4, 5 * runs)
+                self._runs(True)
 
-    def _put_columns(self, group: "Group") -> None:
-        for col in range(group.columns):
-            code = group.types[col]
-            self._size = WIDTH[code]
-            self._at = group.offsets[col] + self.first * self._size
-            self._q = col * group.capacity + self.first
-            self._signed = not code & 1
-            next(self._floats if code == F32 or code == F64 else self._integers)
+    def _runs(self, write: bool) -> int:
+        """Count the runs of samples that are not good, and write them if told so.
 
-    def _integer_columns(self) -> "Iterator[None]":
+        A run is a rectangle: neighbouring columns of one quality, over the rows that have just the same ones.
+        """
+        count = 0
+        row = self.first
+        while row < self.first + self.n:
+            col = 0
+            while col < self._group.columns:
+                if self._begins_run(self._group, row, col):
+                    count += 1
+                    if write:
+                        self._put_run(row, col)
+                col = self._group.run_end(row, col)
+            row += 1
+        return count
+
+    def _begins_run(self, group: "Group", row: int, col: int) -> bool:
+        if not group.quality_of(row, col):
+            return False
+        return row == self.first or not group.is_run(row, col, row - 1)
+
+    def _put_run(self, row: int, col: int) -> None:
+        end = row + 1
+        while end < self.first + self.n and self._group.is_run(row, col, end):
+            end += 1
+        self.head(0, col)
+        self.head(0, self._group.run_end(row, col) - col)
+        self.head(0, row - self.first)
+        self.head(0, end - row)
+        self.head(0, self._group.quality_of(row, col))
+
+    def _encode_integers(self) -> "Iterator[None]":
         """Each step writes a column: n integers of data[at:], null where quality[q + i] >= 64."""
         while True:
             yield
@@ -191,7 +223,7 @@ class Encoder:
             sign += (self._data[b] >> 7) - (self._data[a] >> 7)
         self.pos = _shorten(self.buf, self.pos, self._size, 0x20 if sign < 0 else 0)
 
-    def _float_columns(self) -> "Iterator[None]":
+    def _encode_floats(self) -> "Iterator[None]":
         """Each step writes a column: n floats of data[at:], without those whose quality[q + i] >= 64."""
         while True:
             yield
@@ -239,39 +271,6 @@ class Encoder:
                         buf[pos] = data[k]
                         pos += 1
             self.pos = pos
-
-    def _runs(self, write: bool) -> int:
-        """Count the runs of samples that are not good, and write them if told so.
-
-        A run is a rectangle: neighbouring columns of one quality, over the rows that have just the same ones.
-        """
-        count = 0
-        row = self.first
-        while row < self.first + self.n:
-            col = 0
-            while col < self._group.columns:
-                if self._begins_run(self._group, row, col):
-                    count += 1
-                    if write:
-                        self._put_run(row, col)
-                col = self._group.run_end(row, col)
-            row += 1
-        return count
-
-    def _begins_run(self, group: "Group", row: int, col: int) -> bool:
-        if not group.quality_of(row, col):
-            return False
-        return row == self.first or not group.is_run(row, col, row - 1)
-
-    def _put_run(self, row: int, col: int) -> None:
-        end = row + 1
-        while end < self.first + self.n and self._group.is_run(row, col, end):
-            end += 1
-        self.head(0, col)
-        self.head(0, self._group.run_end(row, col) - col)
-        self.head(0, row - self.first)
-        self.head(0, end - row)
-        self.head(0, self._group.quality_of(row, col))
 
 
 def _subtract(buf: "Writable", pos: int, data: bytearray, a: int, b: int, size: int) -> int:

@@ -3,7 +3,7 @@
 The other direction is `gasan.wire.frame_reader`, which a node does not load.
 """
 
-from gasan.wire.cbor import CBORError, Reader, dumps, put_bytes, put_head
+from gasan.wire.cbor import CBORError, Reader, dumps, put_head
 from gasan.wire.cose import TAG_SIZE, Hmac
 from gasan.wire.encoder import Encoder
 
@@ -117,7 +117,8 @@ class FrameWriter:
             self._encoder.pos += 1
 
     def _put_bytes(self, data: bytes) -> None:
-        self._encoder.pos = put_bytes(self._room, self._encoder.pos, data)
+        self._encoder.head(2, len(data))
+        self.raw(data)
 
     def add(self, group: "Group", shift: int = 0, first: int = 0, end: int = -1) -> bool:
         """Add rows first..end-1 (default: all) of a group to a data frame.
