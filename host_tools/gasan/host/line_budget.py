@@ -58,5 +58,5 @@ def occupation(bus: RtuBus) -> float:
         for block in blocks(device):
             size = _REQUEST_BYTES + _ANSWER_BYTES + 2 * block.count
             busy_ms = size * character_ms + gap_ms + max(_TURNAROUND_MS, gap_ms) + device.gap_ms
-            share += busy_ms / block.period_ms
+            share += busy_ms / max(1, block.period_ms)
     return share

@@ -70,7 +70,7 @@ class _Group(Table):
 
 class _Bits(Table):
     shift: int = Field(default=0, ge=0, le=63, examples=[8])
-    mask: int = Field(ge=1, le=(1 << 64) - 1, examples=[255])
+    mask: int = Field(ge=1, le=_INT64 - 1, examples=[255])
 
 
 class _Channel(Table):

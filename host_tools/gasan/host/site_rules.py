@@ -83,6 +83,7 @@ class _Rules:
         self._links = names()
         self._ports = names()
         self._new_names = names
+        self._rtu_lines: list[tuple[Key, RtuBus]] = []
 
     def site(self) -> Site | None:
         data = self._document.data
@@ -99,8 +100,10 @@ class _Rules:
         if "node" not in data:
             self._error((), _("there is no node"), _("write [[node]] with name, board and link below it"))
         nodes = [self._node(path, table) for path, table in self._list((), data, "node")]
-        if head is None:
+        if head is None or self._document.has_errors:
             return None
+        for path, bus in self._rtu_lines:
+            self._line_time(path, bus)
         kept = tuple(node for node in nodes if node is not None)
         return Site(self._file, head.name, kept, tuple(self._document.warnings))
 
@@ -228,7 +231,7 @@ class _Rules:
             return self._ble(path, table, board, sensors) if isinstance(table, BleBusTable) else None
         devices = self._devices(kind, found, device_names)
         if kind == "modbus-tcp":
-            self._capability(path, board, "tcp", _("a network"))
+            self._capability(path, board, "tcp", _("network"))
             if isinstance(table, TcpBusTable):
                 return TcpBus(table.name, table.host, table.port, devices)
             return None
@@ -303,7 +306,7 @@ class _Rules:
             de_re_pin=table.de_re_pin,
             devices=devices,
         )
-        self._line_time(path, bus)
+        self._rtu_lines.append((path, bus))
         return bus
 
     def _line_time(self, path: Key, bus: RtuBus) -> None:

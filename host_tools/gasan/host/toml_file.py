@@ -71,9 +71,13 @@ class Document:
     def warnings(self) -> list[Problem]:
         return sorted(problem for problem in self.problems if problem.severity is Severity.WARNING)
 
+    @property
+    def has_errors(self) -> bool:
+        return any(problem.severity is Severity.ERROR for problem in self.problems)
+
     def raise_errors(self) -> None:
         """Raises FileError with errors and warnings if there is at least one error."""
-        if any(problem.severity is Severity.ERROR for problem in self.problems):
+        if self.has_errors:
             raise FileError(self.problems)
 
     def walk(self) -> Iterator[tuple[Path, Any]]:

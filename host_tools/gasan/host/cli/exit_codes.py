@@ -1,0 +1,17 @@
+"""Exit codes of the command line. They are part of its interface and do not change."""
+
+from enum import IntEnum
+
+__all__ = ["ExitCode"]
+
+
+class ExitCode(IntEnum):
+    """What the process returns."""
+
+    OK = 0  # done; also a running gateway or demo that was ended by Ctrl-C
+    FAILED = 1  # something outside failed; it may work later
+    WRONG_INPUT = 2  # the command line, a site file or a profile is wrong
+    UNTRUSTED = 3  # something is not authentic
+    ROLLED_BACK = 4  # the node did not come up with the new config and took the old one back
+    INTERNAL = 70  # a fault in gasan itself
+    INTERRUPTED = 130  # a second Ctrl-C, or Ctrl-C in anything that does not run until Ctrl-C

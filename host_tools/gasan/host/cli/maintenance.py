@@ -1,0 +1,30 @@
+"""`gasan maintenance`: frees a node for mpremote, and takes it back."""
+
+from pathlib import Path
+
+import click
+from gasan.host.cli.options import command_options, state_option
+from gasan.host.control_client import ask_once
+from gasan.host.i18n import _
+
+__all__ = ["maintenance"]
+
+
+@click.command(
+    help=_("Restart a node without its program and watchdog; its port is left to mpremote until --end.")
+)
+@click.argument("node")
+@click.option("--end", is_flag=True, help=_("Take the node back; reset it before."))
+@state_option
+@command_options
+def maintenance(node: str, end: bool, state: Path) -> None:
+    if end:
+        ask_once(state, {"do": "resume", "node": node})
+        click.echo(_("{node}: the gateway uses its port again").format(node=node))
+        return
+    port = ask_once(state, {"do": "maintenance", "node": node})["port"]
+    click.echo(_("{node} has restarted without its program. Now you can run:").format(node=node))
+    click.echo(f"  mpremote connect {port} repl")
+    click.echo(_("When you are done:"))
+    click.echo(f"  mpremote connect {port} reset")
+    click.echo(f"  gasan maintenance {node} --end")

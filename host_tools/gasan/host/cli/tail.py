@@ -1,0 +1,37 @@
+"""`gasan tail`: prints readings as the gateway stores them."""
+
+import json
+from pathlib import Path
+
+import click
+from gasan.host.cli.options import command_options, json_option, state_option
+from gasan.host.cli.times import local_time
+from gasan.host.control_client import ask
+from gasan.host.i18n import _
+from gasan.host.wording import quality_text, value_text
+
+__all__ = ["tail"]
+
+
+@click.command(help=_("Print readings as they are stored, until Ctrl-C."))
+@click.option("--node", help=_("Only of this node."))
+@click.option("--device", help=_("Only of this device."))
+@click.option("--channel", help=_("Only of this channel."))
+@state_option
+@json_option
+@command_options
+def tail(node: str | None, device: str | None, channel: str | None, state: Path, as_json: bool) -> None:
+    wanted = {"node": node, "device": device, "channel": channel}
+    for answer in ask(state, {"do": "tail"}):
+        reading = answer.get("reading")
+        if reading is None or any(name not in (None, reading[key]) for key, name in wanted.items()):
+            continue
+        if as_json:
+            click.echo(json.dumps(reading, ensure_ascii=False))
+            continue
+        value = reading["text"] if reading["text"] is not None else value_text(reading["value"])
+        unit = f" {reading['unit']}" if reading["unit"] and reading["value"] is not None else ""
+        place = f"{reading['node']}/{reading['device']}/{reading['channel']}"
+        click.echo(
+            f"{local_time(reading['time_ms'])}  {place}  {value}{unit}  {quality_text(reading['quality'])}"
+        )
