@@ -1,0 +1,161 @@
+"""Gateway ingest beside the least that SQLite itself takes for the same rows.
+
+Ours: frames of 120 integer readings as a node sends them; the tag verified, decoded, new told from known,
+stored. Bare: the very rows that come of it, ready as tuples, by `executemany` into the same tables. Both in
+transactions of the same size, with WAL and synchronous=FULL, into fresh databases on the same disk, in turn
+within one run.
+"""
+
+import gc
+import json
+import resource
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from gasan.boards.places import ROOT
+from gasan.hil.bench.row import Row
+from gasan.hil.scripted_node import ScriptedKeys, ScriptedNode, channel
+from gasan.host.store.ingest import Ingest
+from gasan.host.store.open import open_store
+from gasan.host.store.samples import INSERT_PLAIN
+from gasan.host.store.writer import GROUP_SIZE
+from gasan.wire import columns
+
+__all__ = ["IngestFigures", "measure", "rows"]
+
+BAR: Final = 0.6
+_WORKLOAD: Final = ROOT / "protocols" / "workloads" / "w1_meter_10x12.json"
+_INSERT_FRAME: Final = "INSERT INTO frame VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestFigures:
+    """Medians over the pairs; times in µs per reading."""
+
+    ours_us: float
+    bare_us: float
+    ratio: float
+    frames_per_s: float
+    readings_per_s: float
+    bytes_on_disk: float
+    grown_kib: int
+    """By how much the process's memory has grown from the end of the first pair to the end of the last."""
+
+
+def rows() -> list[Row]:
+    figures = measure()
+    return [
+        Row(
+            "ingest speed, share of a bare executemany",
+            round(figures.ratio, 2),
+            "",
+            f">= {BAR}",
+            f"executemany: {figures.bare_us:.2f} µs per reading, ours {figures.ours_us:.2f}",
+            figures.ratio >= BAR,
+            f"median of pairs in turn; {GROUP_SIZE} frames of 120 readings per transaction, WAL, FULL",
+        ),
+        Row("frames ingested", round(figures.frames_per_s), "1/s"),
+        Row("readings ingested", round(figures.readings_per_s), "1/s"),
+        Row("database size", round(figures.bytes_on_disk, 1), "bytes per reading"),
+        Row(
+            "growth of memory while ingesting",
+            figures.grown_kib,
+            "KiB",
+            note="peak resident size, first pair to last",
+        ),
+    ]
+
+
+def measure(pairs: int = 7, transactions: int = 20) -> IngestFigures:
+    """Stores `transactions` transactions of frames each way, `pairs` times in turn, and compares."""
+    node = ScriptedNode(Random(1))
+    head, frames = _frames(node, transactions * GROUP_SIZE)
+    ours, bare, on_disk, peaks = [], [], 0.0, []
+    readings = 120 * len(frames)
+    with tempfile.TemporaryDirectory(prefix="gasan-bench-") as folder:
+        for pair in range(pairs):
+            path = Path(folder) / f"{pair}-ours.sqlite"
+            ours.append(_ours(path, node, head, frames))
+            frame_rows, sample_rows = _stored_rows(path)
+            bare.append(_bare(Path(folder) / f"{pair}-bare.sqlite", node, head, frame_rows, sample_rows))
+            on_disk = path.stat().st_size / readings
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+            path.unlink()
+    ours_s = statistics.median(ours)
+    return IngestFigures(
+        ours_us=ours_s / readings * 1e6,
+        bare_us=statistics.median(bare) / readings * 1e6,
+        ratio=statistics.median(theirs / own for own, theirs in zip(ours, bare, strict=True)),
+        frames_per_s=len(frames) / ours_s,
+        readings_per_s=readings / ours_s,
+        bytes_on_disk=on_disk,
+        grown_kib=(peaks[-1] - peaks[0]) // (1024 if sys.platform == "darwin" else 1),
+    )
+
+
+def _frames(node: ScriptedNode, count: int) -> tuple[list[bytes], list[bytes]]:
+    """The frames that come first, and `count` data frames of the workload."""
+    workload = json.loads(_WORKLOAD.read_text())["columns"]
+    start = node.start()
+    birth = node.birth([channel("meter", c["channel"], columns.I32, num=1, den=10) for c in workload])
+    values: list[tuple[int, list[int]]] = [(columns.I32, c["values"]) for c in workload]
+    return [start, birth], [node.data(values, mono=60_000 * i, period_ms=5000) for i in range(count)]
+
+
+def _ours(path: Path, node: ScriptedNode, head: Sequence[bytes], frames: Sequence[bytes]) -> float:
+    with open_store(path) as store:
+        ingest = Ingest(store, ScriptedKeys(node))
+        ingest.store(head)
+        gc.collect()
+        started = time.perf_counter()
+        for first in range(0, len(frames), GROUP_SIZE):
+            ingest.store(frames[first : first + GROUP_SIZE])
+        return time.perf_counter() - started
+
+
+def _stored_rows(path: Path) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """The rows of the data frames, as `_ours` has written them."""
+    connection = sqlite3.connect(path)
+    try:
+        frame_rows = connection.execute("SELECT * FROM frame WHERE kind = 0 ORDER BY id").fetchall()
+        sample_rows = connection.execute("SELECT id, channel, dt, raw FROM sample ORDER BY id").fetchall()
+    finally:
+        connection.close()
+    return frame_rows, sample_rows
+
+
+def _bare(
+    path: Path,
+    node: ScriptedNode,
+    head: Sequence[bytes],
+    frame_rows: Sequence[tuple[Any, ...]],
+    sample_rows: Sequence[tuple[Any, ...]],
+) -> float:
+    with open_store(path) as store:
+        Ingest(store, ScriptedKeys(node)).store(head)
+        db = store.connection
+        groups = [
+            (frame_rows[at : at + GROUP_SIZE], sample_rows[at * 120 : (at + GROUP_SIZE) * 120])
+            for at in range(0, len(frame_rows), GROUP_SIZE)
+        ]
+        gc.collect()
+        started = time.perf_counter()
+        for group_frames, group_samples in groups:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany(_INSERT_FRAME, group_frames)
+            db.executemany(INSERT_PLAIN, group_samples)
+            db.execute("COMMIT")
+        return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(f"{row.name}: {row.figure} {row.unit} {row.bar} {row.peer}")

@@ -1,0 +1,380 @@
+"""One node and its port: keeps the session, stores what comes, acknowledges what is stored, dates it, asks
+things.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from gasan.host.gateway.clock import mono_ms
+from gasan.host.gateway.live import LiveView, NodeState
+from gasan.host.gateway.logs import NodeLog
+from gasan.host.i18n import _
+from gasan.host.keys import NodeKey
+from gasan.host.link import (
+    ClockEstimator,
+    CommandResult,
+    Event,
+    FrameReceived,
+    GatewaySession,
+    Log,
+    PutDone,
+    PutProgress,
+    SessionDown,
+    SessionUp,
+    Status,
+    Stored,
+    Stranger,
+    Text,
+    TimeSample,
+)
+from gasan.host.link.serial import PortState, SerialPort
+from gasan.host.store import counters
+from gasan.host.store.dating import NodeMapping
+from gasan.host.store.ingest import Ingest, Outcome, Receipt
+from gasan.host.store.ranges import Acknowledgement
+from gasan.host.store.writer import StoreWriter
+from gasan.wire.frame import BOOT, DATA
+from gasan.wire.frame_reader import Frame
+
+__all__ = ["CONFIG_KIND", "NodeLink", "Running"]
+
+CONFIG_KIND: Final = 1
+"""The kind of a PUT that carries a config."""
+
+_TICK_S: Final = 0.1
+_BURST: Final = 8
+"""Time exchanges at the start of a session."""
+
+_EXCHANGE_MS: Final = 10_000
+_NOTES_MS: Final = 10_000
+"""Status and clock are written with the next frame, or after this time."""
+
+_WELCOME_BOOTS: Final = 8
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What the node runs, by the latest frame of the boot that is in session.
+
+    `state` is that of its boot frame: 0 stable, 1 on trial, 2 rolled back; None while the boot frame is
+    unknown.
+    """
+
+    boot: bytes
+    revision: bytes
+    state: int | None
+
+
+class NodeLink:
+    """Serves one node on one serial port until `run` is cancelled. Use it in one event loop."""
+
+    def __init__(
+        self,
+        name: str,
+        key: NodeKey,
+        port_path: str,
+        writer: StoreWriter,
+        live: LiveView,
+        node_log: NodeLog,
+        gateway_clock: Callable[[], int],
+    ) -> None:
+        """`gateway_clock()` is the id of the row that dates this machine's monotonic time."""
+        self.name = name
+        self.key = key
+        self.log = node_log
+        self.status: dict[int, int] = {}
+        self.running: Running | None = None
+        self.listeners: list[Callable[[Receipt], None]] = []
+        """Called with each receipt of this node, after its frame is on disk."""
+        self._writer = writer
+        self._live = live
+        self._gateway_clock = gateway_clock
+        self._port = SerialPort(port_path, self._received, self._port_state)
+        self._session = GatewaySession(self._session_key, writer.store_id, mono_ms(), stored=self._stored)
+        self._have: dict[bytes, Acknowledgement] = {}
+        self._detail = ""
+        self._clocks: dict[bytes, ClockEstimator] = {}
+        self._former: tuple[bytes, dict[int, int]] = b"", {}
+        self._burst = 0
+        self._asked_ms = 0
+        self._noted_ms = 0
+        self._notes: dict[str, Callable[[Ingest], None]] = {}
+        self._results: dict[int, asyncio.Future[CommandResult]] = {}
+        self._puts: dict[bytes, tuple[asyncio.Future[PutDone], Callable[[int, int], None]]] = {}
+        self._changed = asyncio.Event()
+
+    @property
+    def up(self) -> bool:
+        return self._session.up
+
+    @property
+    def state(self) -> NodeState:
+        if self._session.up:
+            return NodeState(self.name, "up", "")
+        return NodeState(self.name, "connecting", self._detail)
+
+    def offset_ms(self, boot: bytes, node_ms: int) -> int | None:
+        """Gateway-monotonic minus node-monotonic at that moment of a boot; None while unknown."""
+        clock = self._clocks.get(boot)
+        mapped = clock.map(node_ms) if clock is not None else None
+        return None if mapped is None else mapped[0] - node_ms
+
+    async def run(self) -> None:
+        """Keeps the port and the session until cancelled; then says good-bye."""
+        for boot, following, ranges in await self._writer.call(
+            lambda ingest: ingest.welcome(self.key.node_id, _WELCOME_BOOTS)
+        ):
+            self._have[boot] = following, ranges
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._port.run(), name=f"port of {self.name}")
+                tasks.create_task(self._tick(), name=f"ticks of {self.name}")
+        finally:
+            self._end("the gateway stops")
+
+    def farewell(self) -> None:
+        """Ends the session in order, so that the node need not find out."""
+        self._take(self._session.bye())
+        self._port.write(self._session.take_output())
+
+    async def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Waits until `condition` holds; it is looked at after everything that comes from the node."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not condition():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return condition()
+        return True
+
+    async def command(self, name: str, *args: object) -> CommandResult:
+        """Has the node do something; ends with its answer, or with NO_ANSWER after 30 s. Raises ValueError
+        when the arguments are too long for a packet.
+        """
+        number = self._session.command(name, *args)
+        answer: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
+        self._results[number] = answer
+        self._send()
+        try:
+            return await answer
+        finally:
+            self._results.pop(number, None)
+
+    async def put(self, kind: int, blob: bytes, progress: Callable[[int, int], None]) -> PutDone:
+        """Sends a blob; `progress` is called with the bytes that the node holds, and how many there are."""
+        digest = self._session.put(kind, blob)
+        done: asyncio.Future[PutDone] = asyncio.get_running_loop().create_future()
+        self._puts[digest] = done, progress
+        self._send()
+        try:
+            return await done
+        finally:
+            self._puts.pop(digest, None)
+
+    # -- the port
+
+    def _received(self, data: bytes) -> None:
+        self._take(self._session.feed(data, mono_ms()))
+        self._send()
+
+    def _port_state(self, state: PortState, sentence: str) -> None:
+        if state is PortState.OPEN:
+            self._detail = _("waiting for the node to answer")
+        else:
+            self._detail = sentence
+            self._take(self._session.lost(mono_ms()))
+        log.info("node %s: %s", self.name, sentence)
+        self._changed.set()
+
+    async def _tick(self) -> None:
+        while True:
+            now = mono_ms()
+            self._take(self._session.tick(now))
+            if self._session.up and now - self._asked_ms >= (_EXCHANGE_MS if self._burst <= 0 else 1000):
+                self._ask_time(now)
+            if self._notes and now - self._noted_ms >= _NOTES_MS:
+                self._write_notes()
+            self._send()
+            await asyncio.sleep(_TICK_S)
+
+    def _send(self) -> None:
+        out = self._session.take_output()
+        if out:
+            self._port.write(out)
+
+    def _session_key(self, node_id: bytes, generation: int) -> bytes | None:
+        wanted = self.key.node_id == node_id and self.key.generation == generation
+        return self.key.key if wanted else None
+
+    def _stored(self, _node_id: bytes) -> Iterable[Stored]:
+        current = self.running.boot if self.running is not None else b""
+        boots = sorted(
+            self._have, key=lambda boot: boot != current
+        )  # stable: the store gave the newest first
+        return [(boot, *self._have[boot]) for boot in boots]
+
+    # -- what comes from the node
+
+    def _take(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._event(event)
+            self._changed.set()
+
+    def _event(self, event: Event) -> None:
+        match event:
+            case FrameReceived(data):
+                self._write_notes()
+                self._writer.frame(data, self._written)
+            case Status(values):
+                self._note_status(values)
+            case TimeSample():
+                self._note_time(event)
+            case Text(line):
+                self.log.add(line)
+            case Log(text):
+                self.log.add(text)
+            case SessionUp(_, _, boot):
+                self._begin(boot)
+            case SessionDown(_, reason):
+                if reason != "port closed":  # the port's own sentence says more
+                    self._detail = _("the session ended ({reason}); waiting for the node").format(
+                        reason=reason
+                    )
+                self._end(reason)
+            case Stranger(node_id, generation):
+                self._stranger(node_id, generation)
+            case PutProgress(_, digest, offset, total):
+                if digest in self._puts:
+                    self._puts[digest][1](offset, total)
+            case PutDone(_, digest, _, _):
+                if digest in self._puts and not self._puts[digest][0].done():
+                    self._puts[digest][0].set_result(event)
+            case CommandResult(number, _, _):
+                if number in self._results and not self._results[number].done():
+                    self._results[number].set_result(event)
+
+    def _begin(self, boot: bytes) -> None:
+        self._detail = ""
+        self.log.add(f"-- session up, boot {boot.hex()}")
+        log.info("node %s is up, boot %s", self.name, boot.hex())
+        if boot not in self._clocks:
+            self._former = next(iter(self._clocks), b""), self.status
+            self._clocks = {boot: ClockEstimator()}
+            self.status = {}
+        self._burst = _BURST
+        self._ask_time(mono_ms())
+        self._notes["session"] = lambda ingest: ingest.session(self.key.node_id, boot)
+        self._write_notes()
+        self._writer.post(
+            lambda ingest: ingest.running(self.key.node_id, boot), lambda known: self._runs(boot, known)
+        )
+
+    def _runs(self, boot: bytes, known: tuple[bytes, int | None] | None) -> None:
+        if known is not None and (self.running is None or self.running.boot != boot):
+            self.running = Running(boot, *known)
+            self._changed.set()
+
+    def _end(self, reason: str) -> None:
+        if self._notes:
+            self._write_notes()
+        self.log.add(f"-- session down: {reason}")
+
+    def _stranger(self, node_id: bytes, generation: int) -> None:
+        if node_id == self.key.node_id:
+            self._detail = _(
+                "{node} has key generation {theirs}, the gateway {ours}; provision it again"
+            ).format(node=self.name, theirs=generation, ours=self.key.generation)
+        else:
+            self._detail = _(
+                "another node ({id}) is on the port of {node}; check the cables, or provision this board"
+            ).format(id=node_id.hex(), node=self.name)
+        log.warning("node %s: %s", self.name, self._detail)
+
+    def _written(self, receipt: Receipt) -> None:
+        """A frame has been dealt with, and the transaction is on disk."""
+        if receipt.outcome in (Outcome.STORED, Outcome.AGAIN, Outcome.CONFLICT) and receipt.frame is not None:
+            boot = bytes(receipt.frame.boot)
+            self._have[boot] = receipt.stored
+            self._session.ack(boot, *receipt.stored)
+            self._send()
+            if receipt.outcome is Outcome.STORED and boot == self._session.boot:
+                self._note_running(receipt.frame)
+        elif receipt.outcome is not Outcome.UNKNOWN_KEY or receipt.node_id == self.key.node_id:
+            log.error("node %s sent a frame that is refused: %s", self.name, receipt.outcome.value)
+        self._live.receipt(self.name, receipt, self._live_offset(receipt))
+        for listener in list(self.listeners):
+            listener(receipt)
+        self._changed.set()
+
+    def _live_offset(self, receipt: Receipt) -> int | None:
+        """What dates the frame for the view: None for one of an earlier boot, which is not live."""
+        if receipt.frame is None or bytes(receipt.frame.boot) != self._session.boot:
+            return None
+        offset = self.offset_ms(self._session.boot, receipt.frame.mono)
+        return mono_ms() - receipt.frame.mono if offset is None else offset
+
+    def _note_running(self, frame: Frame) -> None:
+        boot, revision = bytes(frame.boot), bytes(frame.rev)
+        state = self.running.state if self.running is not None and self.running.boot == boot else None
+        if frame.kind == BOOT:
+            state = frame.content[8]
+            self._note_cut(frame)
+        if frame.kind in (BOOT, DATA) or self.running is None or self.running.boot != boot:
+            self.running = Running(boot, revision, state)
+
+    def _note_cut(self, frame: Frame) -> None:
+        """Counts for the view what the boot before took with it; the account counts for itself."""
+        former, status = self._former
+        if frame.content[2] == former and frame.content[4] is not None:
+            kept = frame.content[4] + status.get(counters.DROPPED, 0)
+            self._live.lost(max(0, status.get(counters.SAMPLED, 0) - kept))
+            self._former = b"", {}
+
+    def _note_status(self, values: dict[int, int]) -> None:
+        boot = self._session.boot
+        if boot is None:
+            return
+        self.status = values
+        self._live.spool(self.name, values.get(counters.SPOOL_FRAMES, 0), values.get(counters.SPOOL_BYTES, 0))
+        self._notes["status"] = lambda ingest: ingest.figures(self.key.node_id, boot, values)
+
+    # -- time
+
+    def _ask_time(self, now: int) -> None:
+        self._asked_ms = now
+        self._session.request_time()
+
+    def _note_time(self, sample: TimeSample) -> None:
+        boot = self._session.boot
+        clock = self._clocks.get(boot) if boot is not None else None
+        if boot is None or clock is None:
+            return
+        first = clock.map(sample.t3) is None
+        clock.add(sample)
+        mapped = clock.map(sample.t3)
+        assert mapped is not None
+        mapping = NodeMapping(sample.t3, self._gateway_clock(), *mapped)
+        self._notes["clock"] = lambda ingest: ingest.set_node_clock(self.key.node_id, boot, mapping)
+        if self._burst > 0:
+            self._burst -= 1
+            self._ask_time(mono_ms())
+        if first or self._burst == 0:
+            self._burst -= 1
+            self._write_notes()
+
+    # -- notes
+
+    def _write_notes(self) -> None:
+        """Hands over what is to be written beside frames: one small change each, in the order in which they
+        came.
+        """
+        for change in self._notes.values():
+            self._writer.post(change)
+        self._notes.clear()
+        self._noted_ms = mono_ms()

@@ -1,0 +1,242 @@
+"""The store's own thread: groups frames into transactions and says when they are on disk.
+
+The event loop stays free while SQLite waits for the disk. Frames and other changes are taken in the order
+in which they were given; those that come within a moment share one transaction, since its cost is one wait
+for the disk. When the database cannot be written (disk full, read-only, locked), the same group is tried
+again until it can be: nothing is acknowledged meanwhile, and the state says why in one sentence.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from gasan.host.errors import InputError, TryAgainError
+from gasan.host.store.ingest import Ingest, Keys, Receipt
+from gasan.host.store.open import open_store
+
+__all__ = ["GROUP_MS", "GROUP_SIZE", "StoreWriter"]
+
+log = logging.getLogger(__name__)
+
+GROUP_SIZE: Final = 64
+"""Changes in one transaction, at most."""
+
+GROUP_MS: Final = 10
+"""How long a change waits for others to share its transaction."""
+
+_RETRY_S: Final = 1.0
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class _Change:
+    make: Callable[[Ingest], Any]
+    done: Callable[[Any], None]
+    failed: Callable[[BaseException], None]
+    result: Any = field(default=None)
+
+
+class StoreWriter:
+    """Writes the database at `path` in a thread of its own.
+
+    Use it from one event loop: ``await start()``, then `frame` and `call`, then ``await close()``.
+    `trouble` is None, or the sentence that says why nothing can be stored just now.
+    """
+
+    def __init__(
+        self, path: Path, keys: Keys, group_size: int = GROUP_SIZE, group_ms: int = GROUP_MS
+    ) -> None:
+        self._path = path
+        self._keys = keys
+        self._group_size = group_size
+        self._group_ms = group_ms
+        self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failure: BaseException | None = None
+        self._ended = asyncio.Event()
+        self.trouble: str | None = None
+        self.store_id = b""
+
+    async def start(self) -> None:
+        """Opens the database. Raises like `open_store`."""
+        self._loop = asyncio.get_running_loop()
+        opened: asyncio.Future[bytes] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, args=(opened,), name="gasan-store", daemon=True)
+        self._thread.start()
+        self.store_id = await opened
+
+    async def close(self, timeout_s: float = 5.0) -> None:
+        """Writes what was given, as far as that works within the time, and closes the database."""
+        if self._thread is None:
+            return
+        self._changes.put(None)
+        try:
+            await asyncio.wait_for(self._ended.wait(), timeout_s)
+        except TimeoutError:
+            log.error(
+                "the store did not finish in %.0f s; what is not on disk was not acknowledged", timeout_s
+            )
+        self._stopping.set()
+        await self._ended.wait()
+        self._thread.join()
+        self._thread = None
+
+    async def failure(self) -> BaseException:
+        """Waits until the store has failed for good (a damaged database), and returns why."""
+        await self._ended.wait()
+        return self._failure or TryAgainError("the store was closed")
+
+    def frame(self, data: bytes, done: Callable[[Receipt], None]) -> None:
+        """Stores a received frame; `done` is called in the event loop when that is on disk."""
+
+        def failed(error: BaseException) -> None:
+            log.error("a frame of %d bytes could not be stored: %r; it is not acknowledged", len(data), error)
+
+        self._changes.put(_Change(lambda ingest: ingest.frame(data), done, failed))
+
+    def post(self, make: Callable[[Ingest], _T], done: Callable[[_T], None] = lambda _: None) -> None:
+        """Calls `make` within a transaction, and `done` in the event loop with its result when that is on
+        disk.
+        """
+        self._changes.put(
+            _Change(make, done, lambda error: log.error("a change could not be stored: %r", error))
+        )
+
+    async def call(self, make: Callable[[Ingest], _T]) -> _T:
+        """Calls `make` within a transaction; returns its result when that is on disk, or raises what it
+        raised.
+        """
+        assert self._loop is not None
+        result: asyncio.Future[_T] = self._loop.create_future()
+
+        def done(value: _T) -> None:
+            if not result.done():
+                result.set_result(value)
+
+        def failed(error: BaseException) -> None:
+            if not result.done():
+                result.set_exception(error)
+
+        self._changes.put(_Change(make, done, failed))
+        return await result
+
+    # -- in the thread
+
+    def _run(self, opened: "asyncio.Future[bytes]") -> None:
+        assert self._loop is not None
+        try:
+            store = open_store(self._path)
+        except BaseException as error:
+            self._tell(_set_exception, opened, error)
+            self._tell(self._ended.set)
+            return
+        with store:
+            self._tell(_set_result, opened, store.id)
+            try:
+                self._work(Ingest(store, self._keys))
+            except BaseException as error:
+                self._failure = error
+                log.exception("the store failed")
+            finally:
+                self._tell(self._ended.set)
+
+    def _work(self, ingest: Ingest) -> None:
+        open_for_more = True
+        while open_for_more:
+            group, open_for_more = self._gather(idle=not ingest.decodable)
+            if group:
+                self._commit(ingest, group)
+            if ingest.decodable and not self._stopping.is_set():
+                self._persist(ingest, ingest.decode)
+
+    def _gather(self, idle: bool) -> tuple[list[_Change], bool]:
+        """The next group, and whether more may follow; waits for the first change only when there is
+        nothing else.
+        """
+        group: list[_Change] = []
+        deadline = 0.0
+        while len(group) < self._group_size:
+            try:
+                if not group:
+                    change = self._changes.get(block=idle)
+                    deadline = time.monotonic() + self._group_ms / 1000
+                else:
+                    change = self._changes.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if change is None:
+                return group, False
+            group.append(change)
+        return group, True
+
+    def _commit(self, ingest: Ingest, group: list[_Change]) -> None:
+        def make_all() -> None:
+            for change in group:
+                change.result = change.make(ingest)
+
+        try:
+            if not self._persist(ingest, make_all):
+                return
+        except (InputError, AssertionError):
+            raise
+        except Exception as error:  # one change is at fault: find it, and let the others pass
+            if len(group) == 1:
+                self._tell(group[0].failed, error)
+                return
+            for change in group:
+                self._commit(ingest, [change])
+            return
+        self._tell(_report, group)
+
+    def _persist(self, ingest: Ingest, make: Callable[[], None]) -> bool:
+        """Runs `make` in a transaction, again and again while the database cannot be written. False: gave
+        up, since the store is closing.
+        """
+        while True:
+            try:
+                with ingest.transaction():
+                    make()
+            except TryAgainError as error:
+                if self.trouble != str(error):
+                    self.trouble = str(error)
+                    log.error(
+                        "nothing is stored or acknowledged: %s; the nodes keep their readings meanwhile",
+                        error,
+                    )
+                if self._stopping.wait(_RETRY_S):
+                    return False
+            else:
+                if self.trouble is not None:
+                    self.trouble = None
+                    log.warning("the database %s can be written again", self._path)
+                return True
+
+    def _tell(self, function: Callable[..., None], *args: Any) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            self._stopping.set()
+
+
+def _report(group: list[_Change]) -> None:
+    for change in group:
+        change.done(change.result)
+
+
+def _set_result(future: "asyncio.Future[bytes]", value: bytes) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _set_exception(future: "asyncio.Future[bytes]", error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
