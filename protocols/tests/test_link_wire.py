@@ -113,8 +113,10 @@ for case in golden["packets"]:
     sender.seal(buf, 0, case["kind"], 6 + len(body))
     assert buf == packet
     buf = bytearray(wire[1:-1])
-    carried = bytes(buf[1:cobs.decode(buf, 0, len(buf))])
-    carried = carried if case["from"] == "node" else link.unarmour(carried)
+    if case["from"] == "node":
+        carried = bytes(buf[1:cobs.decode(buf, 0, len(buf))])
+    else:
+        carried = link.unarmour(bytes(buf))
     assert carried == packet and receiver.open(carried) == body
 print(len(golden["packets"]))
 """
@@ -158,7 +160,7 @@ def test_armour_leaves_no_control_byte() -> None:
         text = link.armour(packet)
         assert link.unarmour(text) == packet
         assert all(0x2B <= byte <= 0x7A for byte in text)
-        assert size > 183 or len(text) + 3 <= link.NODE_PACKET_MAX
+        assert size > 186 or len(text) + 2 <= link.NODE_PACKET_MAX
 
 
 GOOD: list[tuple[int, Any]] = [

@@ -46,7 +46,7 @@ class Link:
         self.beat = time.ticks_ms()
         self.refused: dict[
             str, int
-        ] = {}  # reason -> count; the wire's reasons and noise, spam, stalled, dropped
+        ] = {}  # reason -> count; the wire's reasons; oversize, spam, stalled, dropped
         self.counters = {15: 0}  # their sum, under its key in a health frame
         self._node = node
         self._stream = stream or Console()
@@ -139,10 +139,8 @@ class Link:
             elif self._fill:
                 try:
                     if self._fill > _IN_MAX:
-                        raise cobs.CobsError("oversize")
+                        raise wire.LinkError("oversize")
                     self._packet(now)
-                except cobs.CobsError:
-                    self._count("noise")
                 except wire.LinkError as error:
                     self._count(error.reason)
                 self._fill = 0
@@ -150,8 +148,7 @@ class Link:
 
     def _packet(self, now: int) -> None:
         """Act on the packet in `_in[:_fill]`."""
-        end = cobs.decode(self._in, 0, self._fill)
-        packet = wire.unarmour(bytes(self._in_view[1:end]))
+        packet = wire.unarmour(bytes(self._in_view[: self._fill]))
         kind = packet[0] if packet else 0
         if kind == wire.HELLO:
             self._hello(wire.body(kind, packet[1:]), now)

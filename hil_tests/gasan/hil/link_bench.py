@@ -52,7 +52,7 @@ def to_gateway(packet: bytes) -> bytes:
 
 def to_node(packet: bytes) -> bytes:
     """A packet as a gateway puts it on the wire."""
-    return to_gateway(link.armour(packet))
+    return b"\x00" + link.armour(packet) + b"\x00"
 
 
 def packets(stream: bytes, *, armoured: bool) -> list[bytes]:
@@ -61,9 +61,8 @@ def packets(stream: bytes, *, armoured: bool) -> list[bytes]:
     for chunk in stream.split(b"\x00"):
         with contextlib.suppress(ValueError):
             buf = bytearray(chunk)
-            packet = bytes(buf[1 : cobs.decode(buf, 0, len(buf))])
-            packet = link.unarmour(packet) if armoured else packet
-            if packet[0] in (link.TO_NODE if armoured else link.TO_GATEWAY):
+            packet = link.unarmour(chunk) if armoured else bytes(buf[1 : cobs.decode(buf, 0, len(buf))])
+            if packet[:1] and packet[0] in (link.TO_NODE if armoured else link.TO_GATEWAY):
                 found.append(packet)
     return found
 

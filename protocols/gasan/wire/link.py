@@ -244,13 +244,17 @@ def _check_ranges(last: int, ranges: "list[Any]") -> None:
 
 
 def armour(packet: bytes) -> bytes:
-    """A packet as text: to a console every control byte is a command (0x03 interrupts, 0x04 resets)."""
+    """A packet as it goes to a node: as text (base64), since to a console every control byte is a command.
+
+    0x03 interrupts a program, 0x01 and 0x04 change or reset a prompt, and a gateway cannot know what a board
+    does just now.
+    """
     return binascii.b2a_base64(packet)[:-1]
 
 
-def unarmour(data: bytes) -> bytes:
+def unarmour(text: bytes) -> bytes:
     """The packet that `armour` made text of. Raises `LinkError`."""
     try:
-        return binascii.a2b_base64(data)
+        return binascii.a2b_base64(text)
     except ValueError:
         raise LinkError(MALFORMED)

@@ -62,7 +62,7 @@ _COMMAND_LIMIT_MS = 30_000
 _TIME_MS = 5_000  # an exchange that took longer says nothing
 _NOISE = "noise"  # a reason beside those of the wire
 _CHUNK_MAX = wire.HEAD + FRAME_MAX + wire.MAC + 16  # between two zeros
-_BODY_MAX = (wire.NODE_PACKET_MAX - 3) // 4 * 3 - wire.HEAD - wire.MAC
+_BODY_MAX = (wire.NODE_PACKET_MAX - 2) // 4 * 3 - wire.HEAD - wire.MAC
 
 
 @dataclass(slots=True)
@@ -466,7 +466,7 @@ class GatewaySession:
         """Send a packet, unless the node could not hold it; WELCOME comes first and BYE last, regardless."""
         while peer.unreported and self._now - peer.unreported[0][2] >= _CREDIT_MS:
             peer.unreported.popleft()
-        size = (wire.HEAD + len(body) + wire.MAC + 2) // 3 * 4 + 3
+        size = (wire.HEAD + len(body) + wire.MAC + 2) // 3 * 4 + 2
         used = sum(entry[1] for entry in peer.unreported)
         if used + size > wire.CREDIT and kind not in (wire.WELCOME, wire.BYE):
             return False
@@ -484,11 +484,8 @@ def _entry(boot: bytes, next_seq: int, ranges: Sequence[tuple[int, int]]) -> lis
 
 
 def _wire(packet: bytes) -> bytes:
-    """A packet as it goes to a node: text, stuffed, between zeros."""
-    text = wire.armour(packet)
-    buf = bytearray(1) + text
-    cobs.encode(buf, 1, len(buf))
-    return b"\x00" + bytes(buf) + b"\x00"
+    """A packet as it goes to a node: text between zeros."""
+    return b"\x00" + wire.armour(packet) + b"\x00"
 
 
 def _status(body: bytes) -> dict[int, int]:
