@@ -34,6 +34,7 @@ _BTHOME = const(0)  # formats of a sensor
 _SLOTS = const(16)
 _ADVERT = const(31)  # bytes of advertising data, as the ports of MicroPython report them
 _HEAD = const(2)  # of a slot: index of the sensor, bytes of advertising data
+_SLOT = const(33)  # head and advert
 _COUNT = const(0x3FFFFFFF)  # slots are counted in small integers
 _TICK_MS = const(250)
 _RETRY_MS = const(2000)  # until a radio that failed is tried again
@@ -93,10 +94,10 @@ class Source:
         self._scanning = False
         self._next_try = ticks_ms()
         # The interrupt writes _put and the slots, the task _got: neither writes what is the other's.
-        self._slots = [bytearray(_HEAD + _ADVERT) for _ in range(_SLOTS)]
+        self._slots = memoryview(bytearray(_SLOTS * _SLOT))
         self._put = 0
         self._got = 0
-        self._slot = bytearray(_HEAD + _ADVERT)
+        self._slot = bytearray(_SLOT)
         self._flag = ThreadSafeFlag()
         # One bit per last byte of a wanted address, so that strangers cost the interrupt one look.
         self._wanted = bytearray(32)
@@ -145,10 +146,11 @@ class Source:
                     if size > _ADVERT:
                         self.counters[_DROPPED] += 1
                         return
-                    slot = self._slots[self._put % _SLOTS]
-                    slot[0] = i
-                    slot[1] = size
-                    slot[_HEAD : _HEAD + size] = advert
+                    at = self._put % _SLOTS * _SLOT
+                    self._slots[at] = i
+                    self._slots[at + 1] = size
+                    at += _HEAD
+                    self._slots[at : at + size] = advert
                     self._put = (self._put + 1) & _COUNT
                     self._flag.set()
                     return
@@ -164,7 +166,8 @@ class Source:
             if lost > 0:
                 self.counters[_DROPPED] += lost
                 self._got = (self._got + lost) & _COUNT
-            slot[:] = self._slots[self._got % _SLOTS]
+            at = self._got % _SLOTS * _SLOT
+            slot[:] = self._slots[at : at + _SLOT]
             if (self._put - self._got) & _COUNT > _SLOTS:
                 continue  # written over while it was copied
             self._got = (self._got + 1) & _COUNT
