@@ -73,9 +73,10 @@ class Group:
         Raises IndexError when there is no room.
         """
         self.times[self.n] = t_ms
-        if self.marked:
-            for at in range(self.n, self.columns * self.capacity, self.capacity):
-                self.quality[at] = 0
+        at = self.n
+        while self.marked and at < len(self.quality):
+            self.quality[at] = 0
+            at += self.capacity
 
     def put(self, col: int, src: "Buffer", pos: int) -> None:
         """Copy the big-endian sample of a column from ``src[pos:]``."""

@@ -12,9 +12,11 @@ from gasan.wire.quality import NO_VALUE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from gasan.wire.columns import Group
 
+    Buffer = bytes | bytearray
     Writable = bytearray | memoryview
 
 
@@ -31,6 +33,13 @@ class Encoder:
         self.first = 0
         self.n = 0
         self.shift = 0
+        # What the generators share: the group, its samples and qualities (none when all are good), and of a
+        # column where its first sample and quality lie, the size of a sample and whether it is signed.
+        self._group: "Any" = None
+        self._data: "Buffer" = b""
+        self._quality: "Buffer" = b""
+        self._at = self._q = self._size = self._begin = 0
+        self._signed = False
         self._start()
 
     def _start(self) -> None:
@@ -273,7 +282,7 @@ class Encoder:
             self.pos = pos
 
 
-def _subtract(buf: "Writable", pos: int, data: bytearray, a: int, b: int, size: int) -> int:
+def _subtract(buf: "Writable", pos: int, data: "Buffer", a: int, b: int, size: int) -> int:
     """buf[pos:] = data[a:] - data[b:], big-endian; returns the carry into the next higher byte (0 or -1)."""
     t = 0
     while size:
