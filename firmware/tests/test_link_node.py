@@ -86,7 +86,7 @@ def test_a_replayed_packet_has_no_effect(bench: LinkBench) -> None:
 
 
 def test_a_replayed_session_is_refused_whole(bench: LinkBench) -> None:
-    """All that the gateway ever sent, once more: the HELLO is answered, with a nonce that changes the keys."""
+    """All that the gateway ever sent, once more: its HELLO is answered, and the keys are others."""
     bench.ask("frames", 1)
     first = packets(bytes(bench.sent), armoured=True)
     assert first[0][0] == link.HELLO and first[1][0] == link.WELCOME
