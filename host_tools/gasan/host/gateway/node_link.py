@@ -142,7 +142,7 @@ class NodeLink:
         self._take(self._session.bye())
         self._port.write(self._session.take_output())
 
-    async def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+    async def wait(self, condition: Callable[[], bool], timeout_s: float | None) -> bool:
         """Waits until `condition` holds; it is looked at after everything that comes from the node."""
         try:
             async with asyncio.timeout(timeout_s):

@@ -1,0 +1,218 @@
+"""One node of a site, whole: its virtual board if it has one, its link, and the config that it should run."""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from gasan.host.compile import CompiledNode
+from gasan.host.errors import InputError, TryAgainError
+from gasan.host.gateway.apply import ApplyResult, ApplyState, Progress, apply_config
+from gasan.host.gateway.boards import VirtualNode
+from gasan.host.gateway.live import LiveView, NodeState
+from gasan.host.gateway.logs import NodeLog
+from gasan.host.gateway.node_link import NodeLink
+from gasan.host.i18n import _
+from gasan.host.keys import NodeKey
+from gasan.host.store import counters
+from gasan.host.store.meaning import config_meanings
+from gasan.host.store.writer import StoreWriter
+
+__all__ = ["NodeService"]
+
+_RETRY_S: Final = 5.0
+_APPLY_RETRY_S: Final = 30.0
+_SERIAL: Final = "serial:"
+
+log = logging.getLogger(__name__)
+
+
+class NodeService:
+    """Runs one node until `run` is cancelled."""
+
+    def __init__(
+        self,
+        node: CompiledNode,
+        key: NodeKey,
+        state_dir: Path,
+        writer: StoreWriter,
+        live: LiveView,
+        gateway_clock: Callable[[], int],
+    ) -> None:
+        """Raises InputError when the node's link is of a kind that is not known here."""
+        self.node = node
+        self.config = node.config
+        self.log = NodeLog(state_dir / "logs", node.name)
+        self._writer = writer
+        self._live = live
+        self._board = VirtualNode(node, key, state_dir / "nodes" / node.name) if node.link is None else None
+        self.port = str(self._board.port) if self._board is not None else _serial_path(node)
+        self.link = NodeLink(node.name, key, self.port, writer, live, self.log, gateway_clock)
+        self._starting = self._board is not None
+        self._detail = ""
+        self._open = asyncio.Event()
+        self._open.set()
+        self._link_task: asyncio.Task[None] | None = None
+        self._applying = asyncio.Lock()
+        self._given_up: set[bytes] = set()
+
+    @property
+    def revision(self) -> bytes:
+        """Of the config that the node should run."""
+        return hashlib.sha256(self.config).digest()[:8]
+
+    @property
+    def state(self) -> NodeState:
+        if self._starting:
+            return NodeState(self.node.name, "starting", self._detail)
+        if not self._open.is_set():
+            return NodeState(self.node.name, "maintenance", "")
+        return self.link.state
+
+    async def run(self) -> None:
+        """Starts the board, keeps link and config, until it is cancelled; then the board stops."""
+        try:
+            await self._learn()
+            await self._start_board()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep_link(), name=f"link of {self.node.name}")
+                tasks.create_task(self._keep_config(), name=f"config of {self.node.name}")
+        finally:
+            if self._board is not None:
+                await asyncio.shield(asyncio.to_thread(self._board.stop))
+
+    async def finish(self, timeout_s: float) -> None:
+        """The orderly end. A virtual board hands over all that it has, since its power goes; others just go
+        on.
+        """
+        if self._board is not None and self.link.up:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._flush()
+        self.link.farewell()
+
+    async def apply(self, config: bytes, report: Callable[[Progress], None]) -> ApplyResult:
+        """Makes `config` the one that the node should run, and brings it there. Raises InputError."""
+        try:
+            config_meanings(config)
+        except ValueError as error:
+            raise InputError(_("this is not a config for {node}").format(node=self.node.name)) from error
+        self.config = config
+        await self._learn()
+        self._given_up.discard(self.revision)
+        async with self._applying:
+            return await self._apply(report)
+
+    async def maintenance(self) -> str:
+        """Has the node restart without its program, and leaves its port to others; returns the port.
+
+        Raises TryAgainError when the node is not there or refuses.
+        """
+        if self._open.is_set():
+            if not self.link.up:
+                raise TryAgainError(
+                    _("{node} is not connected: {detail}").format(
+                        node=self.node.name, detail=self.link.state.detail
+                    )
+                )
+            result = await self.link.command("maintenance")
+            if result.status > 0:
+                raise TryAgainError(_("{node} refuses: {text}").format(node=self.node.name, text=result.text))
+            self._open.clear()
+            if self._link_task is not None:
+                self._link_task.cancel()
+        return self.port
+
+    def resume(self) -> None:
+        """Opens the port again."""
+        self._open.set()
+
+    async def _learn(self) -> None:
+        revision, config = self.revision, self.config
+        node_id = self.link.key.node_id
+        await self._writer.call(lambda ingest: ingest.learn_config(node_id, revision, config))
+        self._live.expect(self.node.name, config_meanings(config))
+
+    async def _start_board(self) -> None:
+        while self._board is not None:
+            try:
+                await asyncio.to_thread(self._board.start)
+                break
+            except TryAgainError as error:
+                self._detail = str(error)
+                log.error("node %s: the virtual board does not start: %s", self.node.name, error)
+                await asyncio.sleep(_RETRY_S)
+        self._starting = False
+
+    async def _keep_link(self) -> None:
+        while True:
+            await self._open.wait()
+            self._link_task = asyncio.create_task(self.link.run())
+            try:
+                await self._link_task
+            except asyncio.CancelledError:
+                if self._open.is_set():  # not for maintenance: all of it ends
+                    raise
+            finally:
+                self._link_task.cancel()
+
+    async def _keep_config(self) -> None:
+        while True:
+            await self.link.wait(self._differs, None)
+            async with self._applying:
+                if not self._differs():
+                    continue
+                log.info("node %s: sending config %s", self.node.name, self.revision.hex())
+                revision = self.revision
+                result = await self._apply(lambda progress: None)
+            if result.state is ApplyState.ROLLED_BACK:
+                self._given_up.add(revision)
+            elif result.state is ApplyState.FAILED:
+                await asyncio.sleep(_APPLY_RETRY_S)
+
+    def _differs(self) -> bool:
+        running = self.link.running
+        wanted = self.revision
+        return (
+            self.link.up
+            and running is not None
+            and running.revision != wanted
+            and wanted not in self._given_up
+        )
+
+    async def _apply(self, report: Callable[[Progress], None]) -> ApplyResult:
+        result = await apply_config(self.link, self.config, self.revision, report)
+        if result.state is ApplyState.DONE:
+            log.info("node %s runs config %s", self.node.name, self.revision.hex())
+        else:
+            log.error("node %s: %s", self.node.name, result.reason)
+            self.log.add(f"-- {result.reason}")
+        return result
+
+    async def _flush(self) -> None:
+        result = await self.link.command("flush")
+        if result.status:
+            log.warning("node %s does not flush: %s", self.node.name, result.text)
+            return
+        self.link.status = {}
+        await self.link.wait(self._empty, None)
+
+    def _empty(self) -> bool:
+        status: dict[int, Any] = self.link.status
+        return status.get(counters.SPOOL_FRAMES) == 0 and status.get(counters.SAMPLED) == status.get(
+            counters.COMMITTED
+        )
+
+
+def _serial_path(node: CompiledNode) -> str:
+    assert node.link is not None
+    if not node.link.startswith(_SERIAL):
+        raise InputError(
+            _("{node}: no link of the kind {link}; serial:PATH is known").format(
+                node=node.name, link=node.link
+            )
+        )
+    return node.link.removeprefix(_SERIAL)

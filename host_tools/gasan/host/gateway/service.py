@@ -1,0 +1,278 @@
+"""The gateway: every node of a site, one store, the control socket, and what the terminal shows."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from gasan.host.compile import CompiledNode
+from gasan.host.errors import InputError
+from gasan.host.gateway.apply import ApplyState, Progress
+from gasan.host.gateway.clock import ClockReading, machine_boot, mono_ms, read_clock
+from gasan.host.gateway.control import Answers, ControlServer, control_path
+from gasan.host.gateway.live import LiveView, Snapshot
+from gasan.host.gateway.lock import state_lock
+from gasan.host.gateway.node_service import NodeService
+from gasan.host.gateway.tail import tail_rows
+from gasan.host.i18n import _
+from gasan.host.keys import KeyStore
+from gasan.host.link import CommandResult
+from gasan.host.store.ingest import Receipt
+from gasan.host.store.writer import StoreWriter
+
+__all__ = ["Gateway"]
+
+_FINISH_S: Final = 5.0
+"""How long the end may wait for what virtual boards still hold."""
+
+_RESTART_S: Final = 5.0
+_CLOCK_S: Final = 10.0
+_CLOCK_STEP_MS: Final = 5
+_QUEUE_MAX: Final = 1000
+
+log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """Runs a site. `run` once; `snapshot` at any time."""
+
+    def __init__(
+        self, nodes: Sequence[CompiledNode], *, state_dir: Path, db_path: Path, site: str = ""
+    ) -> None:
+        self._nodes = tuple(nodes)
+        self._state_dir = state_dir
+        self._db_path = db_path
+        self._site = site
+        self._live = LiveView()
+        self._services: dict[str, NodeService] = {}
+        self._writer: StoreWriter | None = None
+        self._clock_row = 0
+        self._clock = read_clock()
+
+    def snapshot(self) -> Snapshot:
+        """What to show now."""
+        nodes = tuple(service.state for service in self._services.values())
+        trouble = self._writer.trouble if self._writer is not None else None
+        return self._live.snapshot(nodes, mono_ms(), trouble)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serves the site until `stop` is set, then ends in order.
+
+        Raises GasanError when the state folder, the keys or the database cannot be used, or the database
+        turns out to be damaged while it runs.
+        """
+        with state_lock(self._state_dir):
+            keys = KeyStore(self._state_dir / "keys")
+            writer = self._writer = StoreWriter(self._db_path, keys)
+            await writer.start()
+            try:
+                await self._set_clock(read_clock())
+                for node in self._nodes:
+                    self._services[node.name] = NodeService(
+                        node,
+                        keys.obtain(node.name),
+                        self._state_dir,
+                        writer,
+                        self._live,
+                        lambda: self._clock_row,
+                    )
+                control = ControlServer(control_path(self._state_dir), self._verbs())
+                await control.start()
+                try:
+                    await self._serve(stop, writer)
+                finally:
+                    await control.close()
+            finally:
+                for service in self._services.values():
+                    service.log.close()
+                await writer.close()
+
+    async def _serve(self, stop: asyncio.Event, writer: StoreWriter) -> None:
+        running = [asyncio.create_task(self._keep(service)) for service in self._services.values()]
+        clock = asyncio.create_task(self._watch_clock())
+        stopped = asyncio.create_task(stop.wait())
+        failed = asyncio.create_task(writer.failure())
+        try:
+            await asyncio.wait((*running, clock, stopped, failed), return_when=asyncio.FIRST_COMPLETED)
+            if not failed.done():
+                await asyncio.gather(*(service.finish(_FINISH_S) for service in self._services.values()))
+        finally:
+            tasks = (*running, clock, stopped, failed)
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _keep(self, service: NodeService) -> None:
+        """Runs a node; an error that nobody expected costs this node a moment, and the others nothing."""
+        while True:
+            try:
+                await service.run()
+            except Exception:
+                log.exception("node %s: unexpected error; it is started again", service.node.name)
+                await asyncio.sleep(_RESTART_S)
+
+    # -- time
+
+    async def _watch_clock(self) -> None:
+        """Follows the system's clock: when it is set, all that was dated by this start of the machine
+        moves.
+        """
+        while True:
+            await asyncio.sleep(_CLOCK_S)
+            now = read_clock()
+            moved = abs(now.offset_ms - self._clock.offset_ms) > _CLOCK_STEP_MS
+            if moved or now.synchronised != self._clock.synchronised:
+                if moved:
+                    log.warning(
+                        "the clock was set by %d ms; readings move along",
+                        now.offset_ms - self._clock.offset_ms,
+                    )
+                await self._set_clock(now)
+
+    async def _set_clock(self, now: ClockReading) -> None:
+        assert self._writer is not None
+        self._clock = now
+        self._clock_row = await self._writer.call(
+            lambda ingest: ingest.set_gateway_clock(machine_boot(), now.mono_ms, now.utc_ms, now.synchronised)
+        )
+
+    # -- the control socket
+
+    def _verbs(self) -> dict[str, Callable[[dict[str, Any]], Answers]]:
+        return {
+            "nodes": self._do_nodes,
+            "tail": self._do_tail,
+            "logs": self._do_logs,
+            "apply": self._do_apply,
+            "command": self._do_command,
+            "maintenance": self._do_maintenance,
+            "resume": self._do_resume,
+        }
+
+    def _service(self, request: dict[str, Any]) -> NodeService:
+        service = self._services.get(str(request.get("node")))
+        if service is None:
+            known = ", ".join(self._services)
+            raise InputError(
+                _("no node {node} here; there are: {known}").format(node=request.get("node"), known=known)
+            )
+        return service
+
+    async def _do_nodes(self, request: dict[str, Any]) -> Answers:
+        nodes = []
+        for service in self._services.values():
+            running = service.link.running
+            nodes.append(
+                {
+                    "name": service.node.name,
+                    "state": service.state.state,
+                    "detail": service.state.detail,
+                    "board": service.node.board,
+                    "link": service.node.link,
+                    "revision": running.revision.hex() if running is not None else None,
+                    "config": service.config.hex(),
+                }
+            )
+        yield {"done": {"site": self._site, "nodes": nodes}}
+
+    async def _do_tail(self, request: dict[str, Any]) -> Answers:
+        name = request.get("node")
+        services = [self._service(request)] if name is not None else list(self._services.values())
+        queue: asyncio.Queue[tuple[NodeService, Receipt]] = asyncio.Queue(_QUEUE_MAX)
+        dropped = 0
+        listeners: list[tuple[NodeService, Callable[[Receipt], None]]] = []
+
+        def listen(service: NodeService) -> None:
+            def note(receipt: Receipt) -> None:
+                nonlocal dropped
+                try:
+                    queue.put_nowait((service, receipt))
+                except asyncio.QueueFull:  # an asker who does not read must not hold the frames
+                    dropped += 1
+
+            service.link.listeners.append(note)
+            listeners.append((service, note))
+
+        for service in services:
+            listen(service)
+        try:
+            while True:
+                service, receipt = await queue.get()
+                for row in tail_rows(
+                    service.node.name, receipt, service.link.offset_ms, self._clock.offset_ms
+                ):
+                    yield {"reading": row}
+                if dropped:
+                    yield {"dropped": dropped}
+                    dropped = 0
+        finally:
+            for service, note in listeners:
+                service.link.listeners.remove(note)
+
+    async def _do_logs(self, request: dict[str, Any]) -> Answers:
+        service = self._service(request)
+        queue: asyncio.Queue[str] = asyncio.Queue()
+
+        def note(line: str) -> None:
+            if queue.qsize() < _QUEUE_MAX:
+                queue.put_nowait(line)
+
+        stop_listening = service.log.listen(note)
+        try:
+            for line in list(service.log.lines):
+                yield {"line": line}
+            while request.get("follow"):
+                yield {"line": await queue.get()}
+        finally:
+            stop_listening()
+        yield {"done": {}}
+
+    async def _do_apply(self, request: dict[str, Any]) -> Answers:
+        service = self._service(request)
+        queue: asyncio.Queue[Progress | None] = asyncio.Queue()
+        try:
+            config = bytes.fromhex(request["config"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(_("this is not a config for {node}").format(node=service.node.name)) from error
+        applying = asyncio.create_task(service.apply(config, queue.put_nowait))
+        applying.add_done_callback(lambda _task: queue.put_nowait(None))
+        try:
+            while (progress := await queue.get()) is not None:
+                if progress.state is ApplyState.SENDING:
+                    yield {"event": "sending", "sent": progress.sent, "total": progress.total}
+                else:
+                    yield {"event": progress.state.value}
+            result = await applying
+        finally:
+            applying.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait((applying,))
+        if result.state is ApplyState.DONE:
+            yield {"done": {"revision": service.revision.hex()}}
+        elif result.state is ApplyState.ROLLED_BACK:
+            yield {"rolled_back": result.reason}
+        else:
+            yield {"error": result.reason}
+
+    async def _do_command(self, request: dict[str, Any]) -> Answers:
+        service = self._service(request)
+        arguments = request.get("args", [])
+        if not isinstance(arguments, list) or not isinstance(request.get("name"), str):
+            raise InputError(_("a command has a name and a list of arguments"))
+        try:
+            result: CommandResult = await service.link.command(request["name"], *arguments)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        yield {"done": {"status": result.status, "text": result.text}}
+
+    async def _do_maintenance(self, request: dict[str, Any]) -> Answers:
+        yield {"done": {"port": await self._service(request).maintenance()}}
+
+    async def _do_resume(self, request: dict[str, Any]) -> Answers:
+        self._service(request).resume()
+        yield {"done": {}}
