@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from gasan.host.errors import TryAgainError
+from gasan.host.gateway.control import control_path, socket_address
 from gasan.host.i18n import _
 
 __all__ = ["ask", "ask_once"]
 
-_SOCKET = "control.sock"
 _CONNECT_S = 5.0
+_LAST = {"done", "rolled_back"}  # what the last answer has, unless it is an error
 
 
 def ask(state: Path, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -20,7 +21,7 @@ def ask(state: Path, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
     Raises TryAgainError when no gateway runs on `state`, when it ends in between, or when it refuses.
     """
-    with _connected(state / _SOCKET) as connection, connection.makefile("rwb") as lines:
+    with _connected(control_path(state)) as connection, connection.makefile("rwb") as lines:
         lines.write(json.dumps(request).encode() + b"\n")
         lines.flush()
         connection.settimeout(None)
@@ -29,7 +30,7 @@ def ask(state: Path, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
             if "error" in answer:
                 raise TryAgainError(answer["error"])
             yield answer
-            if "done" in answer:
+            if _LAST & answer.keys():
                 return
     raise TryAgainError(_("the gateway ended before it had answered; start it again with gasan up"))
 
@@ -46,7 +47,8 @@ def _connected(path: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(_CONNECT_S)
     try:
-        connection.connect(str(path))
+        with socket_address(path) as address:
+            connection.connect(address)
     except OSError:
         connection.close()
         raise TryAgainError(

@@ -81,7 +81,7 @@ async def run_site(run: Run, stop: asyncio.Event | None = None) -> Account:
     """
     stop = asyncio.Event() if stop is None else stop
     loop = asyncio.get_running_loop()
-    gateway = Gateway(run.nodes, state_dir=run.state, db_path=run.db)
+    gateway = Gateway(run.nodes, state_dir=run.state, db_path=run.db, site=run.title)
     picture = _Picture(run, gateway)
     _handle_signals(loop, stop, picture)
     timer = loop.call_later(run.seconds, stop.set) if run.seconds is not None else None
@@ -132,7 +132,7 @@ class _Picture:
         return time.monotonic() - self._started
 
     async def watch(self, stop: asyncio.Event) -> None:
-        """Keeps the picture of the moment at which the end begins: later, nodes only hand over what they hold."""
+        """Keeps the picture of the moment at which the end begins; later, nodes only hand over the rest."""
         await stop.wait()
         self._last = self._gateway.snapshot()
         self._seconds = self.seconds()

@@ -16,10 +16,13 @@ from gasan.host.wording import (
     quality_text,
     span_text,
     sparkline,
+    unit_text,
     value_text,
 )
 from gasan.wire import quality
-from rich.console import Group, RenderableType
+from rich import box
+from rich.cells import cell_len
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -27,11 +30,8 @@ __all__ = ["Labels", "live_view", "plain_line"]
 
 _STYLES = {"good": "green", "uncertain": "yellow", "bad": "red"}
 _LATE_MS = 10_000
-_TABLE_LINES = 4  # rules and head
-# Widths from which there is room for a column.
-_AGE_FROM = 58
-_NODE_FROM = 70
-_SPARK_FROM = 84
+_TABLE_LINES = 4  # an empty one, the head, a rule, and an empty one
+_PADDING = 2  # columns between two columns
 _SPARK_MIN = 8
 _SPARK_MAX = 24
 
@@ -97,7 +97,12 @@ def plain_line(snapshot: Snapshot) -> str:
 
 
 def _states(nodes: Sequence[NodeState]) -> str:
-    words = {"starting": _("starting"), "connecting": _("connecting"), "up": _("up")}
+    words = {
+        "starting": _("starting"),
+        "connecting": _("connecting"),
+        "up": _("up"),
+        "maintenance": _("in maintenance"),
+    }
     said = []
     for node in nodes:
         state = f"{node.name} {words.get(node.state, node.state)}"
@@ -154,44 +159,80 @@ def _fit(rows: Sequence[LiveRow], room: int) -> tuple[list[LiveRow], int]:
 
 
 def _table(rows: Sequence[LiveRow], nodes: int, labels: Labels, width: int) -> Table:
-    """Columns are left out as the terminal gets narrower: first the trend, then the node, then the age."""
-    with_node = width >= (_NODE_FROM if nodes > 1 else _NODE_FROM + 20)
-    with_age = width >= _AGE_FROM
-    spark = min(_SPARK_MAX, width - _SPARK_FROM)
-    table = Table(expand=width < 100, pad_edge=False, header_style="bold")
-    if with_node:
-        table.add_column(_("node"), no_wrap=True)
-    table.add_column(_("device"), no_wrap=True)
-    table.add_column(_("channel"), no_wrap=True)
-    table.add_column(_("value"), justify="right", no_wrap=True)
-    if with_age:
-        table.add_column(_("age"), justify="right", no_wrap=True)
-    table.add_column(_("quality"), no_wrap=True)
-    if spark >= _SPARK_MIN:
-        table.add_column(_("trend"), no_wrap=True, min_width=spark)
-    above: LiveRow | None = None
-    for row in rows:
-        same_node = above is not None and above.node == row.node
-        same_device = same_node and above is not None and above.device == row.device
-        cells: list[RenderableType] = []
-        if with_node:
-            cells.append("" if same_node else row.node)
-        cells += ["" if same_device else row.device, labels.channel(row), _value(row, labels)]
-        if with_age:
-            late = row.age_ms is not None and row.age_ms > _LATE_MS
-            cells.append(Text(age_text(row.age_ms), style="yellow" if late else ""))
-        cells.append(_quality(row))
-        if spark >= _SPARK_MIN:
-            cells.append(Text(sparkline(row.history, spark), style="cyan"))
+    columns = {
+        "node": [Text(row.node) for row in rows],
+        "device": [Text(row.device) for row in rows],
+        "channel": [Text(labels.channel(row)) for row in rows],
+        "value": [_value(row, labels) for row in rows],
+        "age": [_age(row) for row in rows],
+        "quality": [_quality(row) for row in rows],
+    }
+    titles = {
+        "node": _("node"),
+        "device": _("device"),
+        "channel": _("channel"),
+        "value": _("value"),
+        "age": _("age"),
+        "quality": _("quality"),
+        "trend": _("trend"),
+    }
+    widths = {
+        name: max(cell_len(titles[name]), *(cell.cell_len for cell in cells)) if cells else 0
+        for name, cells in columns.items()
+    }
+    shown, spark = _choose(widths, nodes, width)
+    columns["trend"] = [Text(sparkline(row.history, spark), style="cyan") for row in rows]
+    _leave_out_repeats(rows, columns)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    for name in shown:
+        justify: JustifyMethod = "right" if name in ("value", "age") else "left"
+        table.add_column(
+            titles[name], justify=justify, no_wrap=True, min_width=spark if name == "trend" else None
+        )
+    for cells in zip(*(columns[name] for name in shown), strict=True):
         table.add_row(*cells)
-        above = row
     return table
+
+
+def _choose(widths: Mapping[str, int], nodes: int, width: int) -> tuple[list[str], int]:
+    """The columns that fit into `width`, and how wide the trend is."""
+    every = [*widths, "trend"]
+    leave_out: list[set[str]] = [
+        set(),
+        {"node"},
+        {"node", "age"},
+        {"trend", "node"},
+        {"trend", "node", "age"},
+    ]
+    if nodes > 1:
+        leave_out = [set(), {"trend"}, {"trend", "age"}, {"trend", "node"}, {"trend", "node", "age"}]
+    for left in leave_out:
+        shown = [name for name in every if name not in left]
+        room = width - sum(widths.get(name, 0) for name in shown) - _PADDING * len(shown) - 1
+        if room >= (_SPARK_MIN if "trend" in shown else 0):
+            break
+    return shown, max(0, min(_SPARK_MAX, room))
+
+
+def _leave_out_repeats(rows: Sequence[LiveRow], columns: Mapping[str, list[Text]]) -> None:
+    """Names a node and a device only in the first of their rows."""
+    for index in range(len(rows) - 1, 0, -1):
+        if rows[index].node == rows[index - 1].node:
+            columns["node"][index] = Text()
+            if rows[index].device == rows[index - 1].device:
+                columns["device"][index] = Text()
+
+
+def _age(row: LiveRow) -> Text:
+    late = row.age_ms is not None and row.age_ms > _LATE_MS
+    return Text(age_text(row.age_ms), style="yellow" if late else "")
 
 
 def _value(row: LiveRow, labels: Labels) -> Text:
     text = Text(labels.value(row))
-    if row.unit and row.value is not None:
-        text.append(f" {row.unit}", style="dim")
+    unit = unit_text(row.unit)
+    if unit and row.value is not None:
+        text.append(f" {unit}", style="dim")
     return text
 
 

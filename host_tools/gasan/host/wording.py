@@ -14,11 +14,34 @@ __all__ = [
     "quality_text",
     "span_text",
     "sparkline",
+    "unit_text",
     "value_text",
 ]
 
 _BARS = "▁▂▃▄▅▆▇█"
 _FLOAT_DIGITS = 6
+
+# SenML's symbols are for programs; these are for people.
+_UNITS = {
+    "/": "",
+    "%EL": "%",
+    "%RH": "%",
+    "/100": "%",
+    "1/min": "rpm",
+    "Cel": "°C",
+    "Ohm": "Ω",
+    "count": "",
+    "deg": "°",
+    "kg/m3": "kg/m³",
+    "l": "L",
+    "l/s": "L/s",
+    "m2": "m²",
+    "m3": "m³",
+    "m3/s": "m³/s",
+    "m/s2": "m/s²",
+    "ug/m3": "µg/m³",
+    "W/m2": "W/m²",
+}
 
 # Names of qualities as the wire's quality table gives them; what is not here is shown as it is.
 _QUALITIES = {
@@ -53,6 +76,11 @@ def value_text(value: int | float | Decimal | str | None) -> str:
             text = f"{value:.0f}" if abs(value) >= 1 else f"{value:.9f}".rstrip("0")
         return text
     return str(value)
+
+
+def unit_text(unit: str) -> str:
+    """A SenML unit the way that it is written on a machine."""
+    return _UNITS.get(unit, unit)
 
 
 def quality_text(name: str) -> str:

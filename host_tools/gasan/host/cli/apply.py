@@ -79,7 +79,7 @@ def _send(state: Path, node: CompiledNode) -> ExitCode:
 
 def _followed(name: str, answers: Iterator[dict[str, Any]]) -> dict[str, Any]:
     """Shows the progress; returns what the gateway says at the end."""
-    done: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(_("{node}: sending").format(node=name), total=None)
         for answer in answers:
@@ -88,6 +88,6 @@ def _followed(name: str, answers: Iterator[dict[str, Any]]) -> dict[str, Any]:
             elif answer.get("event") == "restarting":
                 text = _("{node}: restarting with the new config").format(node=name)
                 progress.update(task, description=text, total=None)
-            elif "done" in answer:
-                done = answer["done"]
-    return done
+            elif "done" in answer or "rolled_back" in answer:
+                result = answer
+    return result

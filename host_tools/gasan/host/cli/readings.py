@@ -17,7 +17,7 @@ from gasan.host.i18n import _
 from gasan.host.problems import instead
 from gasan.host.store import Reading, open_reader
 from gasan.host.store import readings as select
-from gasan.host.wording import aligned, quality_text, value_text
+from gasan.host.wording import aligned, quality_text, unit_text, value_text
 
 __all__ = ["readings"]
 
@@ -111,8 +111,8 @@ def _write_table(rows: Iterable[Reading]) -> None:
     cells = [[_("time"), _("node"), _("device"), _("channel"), _("value"), _("quality")]]
     for row in rows:
         value = row.text if row.text is not None else value_text(row.value)
-        if row.unit and row.value is not None:
-            value += f" {row.unit}"
+        if row.value is not None:
+            value = f"{value} {unit_text(row.unit)}".rstrip()
         time = local_time(row.time_ms)
         cells.append([time, row.node, row.device, row.channel, value, quality_text(row.quality)])
     if len(cells) == 1:

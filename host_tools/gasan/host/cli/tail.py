@@ -8,7 +8,7 @@ from gasan.host.cli.options import command_options, json_option, state_option
 from gasan.host.cli.times import local_time
 from gasan.host.control_client import ask
 from gasan.host.i18n import _
-from gasan.host.wording import quality_text, value_text
+from gasan.host.wording import quality_text, unit_text, value_text
 
 __all__ = ["tail"]
 
@@ -23,6 +23,9 @@ __all__ = ["tail"]
 def tail(node: str | None, device: str | None, channel: str | None, state: Path, as_json: bool) -> None:
     wanted = {"node": node, "device": device, "channel": channel}
     for answer in ask(state, {"do": "tail"}):
+        if "dropped" in answer:
+            said = _("gasan: this terminal is too slow; {n} readings are not shown here, but stored")
+            click.echo(said.format(n=answer["dropped"]), err=True)
         reading = answer.get("reading")
         if reading is None or any(name not in (None, reading[key]) for key, name in wanted.items()):
             continue
@@ -30,7 +33,7 @@ def tail(node: str | None, device: str | None, channel: str | None, state: Path,
             click.echo(json.dumps(reading, ensure_ascii=False))
             continue
         value = reading["text"] if reading["text"] is not None else value_text(reading["value"])
-        unit = f" {reading['unit']}" if reading["unit"] and reading["value"] is not None else ""
+        unit = f" {unit_text(reading['unit'])}".rstrip() if reading["value"] is not None else ""
         place = f"{reading['node']}/{reading['device']}/{reading['channel']}"
         click.echo(
             f"{local_time(reading['time_ms'])}  {place}  {value}{unit}  {quality_text(reading['quality'])}"
