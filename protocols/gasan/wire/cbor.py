@@ -48,28 +48,19 @@ def put_head(buf: "Writable", pos: int, major: int, argument: int) -> int:
 
     Allocates nothing while ``argument`` is a small integer. Raises IndexError when ``buf`` is too short.
     """
-    major <<= 5
     if argument < 24:
-        buf[pos] = major | argument
+        buf[pos] = major << 5 | argument
         return pos + 1
-    if argument < 0x100:
-        size = 1
-        buf[pos] = major | 24
-    elif argument < 0x10000:
-        size = 2
-        buf[pos] = major | 25
-    elif argument >> 16 < 0x10000:
-        size = 4
-        buf[pos] = major | 26
-    else:
-        size = 8
-        buf[pos] = major | 27
-    end = pos + size
+    power = 0
+    while power < 3 and argument >> (8 << power):
+        power += 1
+    buf[pos] = major << 5 | 24 + power
+    end = pos + (1 << power)
     while end > pos:
         buf[end] = argument & 0xFF
         argument >>= 8
         end -= 1
-    return pos + size + 1
+    return pos + (1 << power) + 1
 
 
 def dumps(value: "Any") -> bytes:
@@ -84,8 +75,14 @@ def dumps(value: "Any") -> bytes:
 
 def append_head(out: bytearray, major: int, argument: int) -> None:
     """Append a head; see put_head."""
-    head = bytearray(9)
-    out.extend(memoryview(head)[: put_head(head, 0, major, argument)])
+    if argument < 24:
+        out.append(major << 5 | argument)
+        return
+    power = 0
+    while power < 3 and argument >> (8 << power):
+        power += 1
+    out.append(major << 5 | 24 + power)
+    out.extend(argument.to_bytes(1 << power, "big"))
 
 
 def _append(out: bytearray, value: "Any") -> None:

@@ -32,6 +32,7 @@ CRASH = const(5)
 
 FRAME_MAX = const(2048)
 MAX_GROUPS = const(23)
+MAX_READINGS = const(65535)
 
 # COSE_Mac0 with the tag 17, protected {1: 4} (HMAC 256/64), unprotected {4: kid of 9 bytes}; the kid follows.
 HEAD = b"\xd1\x84\x43\xa1\x01\x04\xa1\x04\x49"
@@ -124,18 +125,19 @@ class FrameWriter:
         """Add rows first..end-1 (default: all) of a group to a data frame.
 
         shift: ms between the base of the group's times and the frame's `mono`; no time may be below it.
-        False: they do not fit and nothing was added. A frame takes 23 groups; one row of up to 100 columns
-        fits into an empty frame of 2048 bytes, whatever its values and qualities.
+        False: they do not fit and nothing was added. A frame takes 23 groups and 65,535 readings; one row of
+        up to 100 columns fits into an empty frame of 2048 bytes, whatever its values and qualities.
         """
         if end < 0:
             end = group.n
         self._encoder.first = first
         self._encoder.n = end - first
         self._encoder.shift = shift
-        if self._groups == MAX_GROUPS or not self._encoder.group(group):
+        end = self.readings + group.columns * (end - first)
+        if end > MAX_READINGS or self._groups == MAX_GROUPS or not self._encoder.group(group):
             return False
         self._groups += 1
-        self.readings += group.columns * (end - first)
+        self.readings = end
         return True
 
     def raw(self, content: "Buffer") -> None:

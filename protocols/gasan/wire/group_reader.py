@@ -1,6 +1,6 @@
 """Decode what data frames hold: groups of columns (`group` of protocols/frame.cddl), checked throughout."""
 
-from gasan.wire.frame import FrameError
+from gasan.wire.frame import MAX_READINGS, FrameError
 from gasan.wire.quality import NO_VALUE
 from gasan.wire.strict import array, byte_string, head, uint
 
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     Value = int | bytes | None
     GroupData = tuple[list[int], list[int], list[list[Value]], list[list[int]]]
 
-_MAX_READINGS = 65535
 _MAX_CHANNEL = 65535
 MAX_TIME = (1 << 63) - 1
 _MIN_VALUE = -(1 << 63)
@@ -29,7 +28,7 @@ def read_groups(p: bytes, pos: int, mono: int) -> "tuple[list[GroupData], int]":
     groups = []
     readings = 0
     for _ in range(count):
-        group, pos = _group(p, pos, mono, _MAX_READINGS - readings)
+        group, pos = _group(p, pos, mono, MAX_READINGS - readings)
         groups.append(group)
         readings += len(group[0]) * len(group[1])
     if pos != len(p):
