@@ -117,12 +117,7 @@ def _counter_texts(counters: Counters) -> list[tuple[str, bool]]:
         (_("{n} frames").format(n=count_text(counters.frames)), False),
         (_("{n} readings").format(n=count_text(counters.readings)), False),
         (_("{n} bytes per reading").format(n=per_reading), False),
-        (
-            _("spool {n} frames, {size}").format(
-                n=count_text(counters.spool_frames), size=bytes_text(counters.spool_bytes)
-            ),
-            False,
-        ),
+        (_spool_text(counters), False),
         (_("lost {n}").format(n=count_text(counters.lost)), counters.lost > 0),
         (_("duplicated {n}").format(n=count_text(counters.duplicated)), counters.duplicated > 0),
     ]
@@ -131,6 +126,15 @@ def _counter_texts(counters: Counters) -> list[tuple[str, bool]]:
     if counters.rejected:
         found.append((_("rejected {n}").format(n=count_text(counters.rejected)), True))
     return found
+
+
+def _spool_text(counters: Counters) -> str:
+    """What nodes still hold; an empty spool takes some bytes too, which interest nobody."""
+    if not counters.spool_frames:
+        return _("spool empty")
+    return _("spool {n} frames, {size}").format(
+        n=count_text(counters.spool_frames), size=bytes_text(counters.spool_bytes)
+    )
 
 
 def _counters(counters: Counters) -> Text:
