@@ -51,7 +51,7 @@ class _Module:
 
     def __init__(self, module):
         for name in dir(module):
-            if name[:2] != "__":
+            if name not in ("__class__", "__dict__"):
                 setattr(self, name, getattr(module, name))
 
 
@@ -71,6 +71,7 @@ def install(raw, platform, machine):
         if hasattr(board_sys, name):
             delattr(board_sys, name)
     board_sys.argv = []
+    micropython.kbd_intr(3)  # from here on SIGINT is KeyboardInterrupt; when it may come is the supervisor's
     board_micropython = _Module(micropython)
     board_micropython.kbd_intr = _kbd_intr
     sys.modules["sys"] = board_sys
