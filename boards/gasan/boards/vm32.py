@@ -10,6 +10,7 @@ machine's own architecture, where neither a package nor a wheel is at hand.
 import argparse
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import platform
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from gasan.boards.vm import Vm, VmMissing, probe, unpacked
 
-__all__ = ["bring", "main"]
+__all__ = ["bring", "bring_native", "main"]
 
 SUITES = ("sid", "testing", "stable", "trixie")
 """Where to look, newest first."""
@@ -110,11 +111,10 @@ def bring(arch: str, folder: Path) -> Vm:
                 f"A MicroPython VM for {arch} is brought with apt, and this system has no {missing[0]}: "
                 "build MicroPython's unix port for it and set $MICROPYTHON."
             )
-        mirror, keyring = _mirror(), _keyring()
+        mirrors, keyring = _mirrors(), _keyring()
         complaint = ""
-        for suite in SUITES:
-            state = folder / "apt" / suite
-            apt = _Apt(state, mirror, keyring, suite, arch)
+        for mirror, suite in itertools.product(mirrors, SUITES):
+            apt = _Apt(folder / "apt" / suite, mirror, keyring, suite, arch)
             print(f"looking for MicroPython ({arch}) in Debian {suite} …", file=sys.stderr, flush=True)
             try:
                 apt.prepare()
@@ -125,7 +125,7 @@ def bring(arch: str, folder: Path) -> Vm:
                 complaint = complaint or str(e)
                 continue
             finally:
-                shutil.rmtree(state, ignore_errors=True)
+                shutil.rmtree(apt.state, ignore_errors=True)
             names = [package.name for package in packages]
             made = {"arch": arch, "suite": suite, "argv": argv, "packages": names}
             new = folder / "stamp.new"
@@ -137,20 +137,38 @@ def bring(arch: str, folder: Path) -> Vm:
         )
 
 
-def _mirror() -> str:
-    """The Debian archive that the machine's own apt sources name."""
-    done = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI)|$(ORIGIN)|$(LABEL)", "Created-By: Packages"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    for line in done.stdout.splitlines():
-        uri, origin, label = line.rsplit("|", 2)
-        if (origin, label) == ("Debian", "Debian"):
-            return uri
+def bring_native() -> Vm:
+    """The VM for the machine's own architecture. Raises VmMissing."""
+    if shutil.which("dpkg") is None:
+        raise VmMissing("This system has no dpkg: build MicroPython's unix port and set $MICROPYTHON.")
+    done = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True)
+    return bring(done.stdout.strip(), unpacked("vm"))
+
+
+def _mirrors() -> list[str]:
+    """The Debian archives that the machine's own apt sources name; what they are is checked by signature."""
+    targets = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(REPO_URI)|$(ORIGIN)|$(LABEL)",
+        "Identifier: Packages",
+    ]
+    found = []
+    for extra in (
+        [],
+        ["--no-release-info"],
+    ):  # without lists, as on a fresh image, only the addresses are known
+        done = subprocess.run([*targets, *extra], capture_output=True, text=True, check=False)
+        for line in done.stdout.splitlines():
+            uri, origin, label = line.rsplit("|", 2)
+            known = (origin, label) == ("Debian", "Debian")
+            if known or (origin.startswith("$") and "security" not in uri):
+                found.append(uri)
+        if found:
+            return list(dict.fromkeys(found))
     raise VmMissing(
-        "This machine's apt knows no Debian archive: add one to its sources and run `apt-get update`, "
+        "This machine's apt knows no Debian archive: add one to its sources, "
         "or set $MICROPYTHON to a unix build of MicroPython."
     )
 
@@ -201,27 +219,17 @@ def main(argv: list[str] | None = None) -> int:
     machine = platform.machine()
     try:
         if arch == "native":
-            arch, folder = _native(), unpacked("vm")
-        else:
-            if arch == "32":
-                if machine not in _32_BITS:
-                    raise VmMissing(f"Debian builds no 32-bit MicroPython that a {machine} machine runs.")
-                arch = _32_BITS[machine]
-            folder = unpacked("vm32")
-        vm = bring(arch, folder)
+            print(bring_native())
+            return 0
+        if arch == "32":
+            if machine not in _32_BITS:
+                raise VmMissing(f"Debian builds no 32-bit MicroPython that a {machine} machine runs.")
+            arch = _32_BITS[machine]
+        print(bring(arch, unpacked("vm32")))
     except VmMissing as e:
         print(e, file=sys.stderr)
         return 1
-    print(vm)
     return 0
-
-
-def _native() -> str:
-    """Debian's name of the machine's own architecture."""
-    if shutil.which("dpkg") is None:
-        raise VmMissing("This system has no dpkg: build MicroPython's unix port and set $MICROPYTHON.")
-    done = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":
