@@ -255,21 +255,16 @@ class Encoder:
                     shared = k
                     count += 1
                 at += size
-            if count < 2:
-                shared = 0
             if not count:
                 self.head(7, 22)
                 continue
-            if shared:
-                self.head(4, 2)
-                self.head(2, shared)
-                pos = self.pos
-                for k in range(base, base + shared):
-                    buf[pos] = data[k]
-                    pos += 1
-                self.pos = pos
-            else:
-                self.head(6, 81 if size == 4 else 82)
+            self.head(4, 2)
+            self.head(2, shared)
+            pos = self.pos
+            for k in range(base, base + shared):
+                buf[pos] = data[k]
+                pos += 1
+            self.pos = pos
             self.head(2, count * (size - shared))
             pos = self.pos
             at = self._at

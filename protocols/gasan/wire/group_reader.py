@@ -107,7 +107,7 @@ def _times(p: bytes, pos: int, n: int, t: int) -> "tuple[list[int], int]":
 
 
 def _column(p: bytes, pos: int, n: int) -> "tuple[Any, int]":
-    """A column as it stands: one int for all, None, a list, or (size, prefix, rest) of floats."""
+    """A column as it stands: one int for all, None, a list, or (prefix, rest) of floats."""
     first = p[pos]
     if first == 0xF6:
         return None, pos + 1
@@ -118,20 +118,12 @@ def _column(p: bytes, pos: int, n: int) -> "tuple[Any, int]":
         if value < _MIN_VALUE:
             raise FrameError("a value out of range")
         return value, pos
-    if first == 0xD8 and p[pos + 1] in (81, 82):
-        size = 4 if p[pos + 1] == 81 else 8
-        rest, pos = byte_string(p, pos + 2)
-        if not rest or len(rest) % size:
-            raise FrameError("floats cut short")
-        return (size, b"", rest), pos
     if major != 4:
         raise FrameError("a column of unknown form")
     if first == 0x82 and p[pos + 1] >> 5 == 2:
         prefix, pos = byte_string(p, pos + 1)
         rest, pos = byte_string(p, pos)
-        if not prefix:
-            raise FrameError("an empty prefix of floats")
-        return (0, prefix, rest), pos
+        return (prefix, rest), pos
     return _integers(p, pos, n)
 
 
@@ -227,17 +219,13 @@ def _placed(column: "Any", qualities: "list[int]", marked: bool, n: int) -> "lis
     return _floats(column, qualities, present, n)
 
 
-def _floats(
-    column: "tuple[int, bytes, bytes]", qualities: "list[int]", present: int, n: int
-) -> "list[Value]":
-    """The floats of a column; a size of 0 follows from the prefix and what is left for each value."""
-    size, prefix, rest = column
+def _floats(column: "tuple[bytes, bytes]", qualities: "list[int]", present: int, n: int) -> "list[Value]":
+    """The floats of a column, of which ``present`` have a value."""
+    prefix, rest = column
     if not present:
         raise FrameError("floats where all values are missing")
     own = len(rest) // present
-    if size == 0:
-        size = len(prefix) + own
-    if own * present != len(rest) or len(prefix) + own != size or size not in (4, 8):
+    if own * present != len(rest) or len(prefix) + own not in (4, 8):
         raise FrameError("floats and samples that do not match")
     if present == n:
         return [prefix + rest[i : i + own] for i in range(0, n * own, own)] if own else [prefix] * n

@@ -63,6 +63,11 @@ class GroupPlan:
             group.finish()
         return group
 
+    @classmethod
+    def from_json(cls, table: dict[str, Any]) -> "GroupPlan":
+        samples = [[None if s is None else bytes.fromhex(s) for s in column] for column in table["samples"]]
+        return cls(**{**table, "samples": samples})
+
     def as_json(self) -> dict[str, Any]:
         samples = [[None if s is None else s.hex() for s in column] for column in self.samples]
         return {**self.__dict__, "samples": samples}
@@ -109,6 +114,29 @@ class FramePlan:
         if self.content is not None:
             writer.raw(self.content)
         return bytes(writer.seal())
+
+    def expected(self) -> Iterator[tuple[int, int, int | bytes | None, int]]:
+        """(channel, ms since the boot, value, quality) of each reading, as a decoder must find them.
+
+        A value is an int, the raw bytes of a float, or None.
+        """
+        for group in self.groups:
+            for channel, name, samples, qualities in zip(
+                group.channels, group.types, group.samples, group.qualities, strict=True
+            ):
+                for t, sample, quality in zip(group.times, samples, qualities, strict=True):
+                    value: int | bytes | None = sample
+                    if sample is not None and name[0] != "f":
+                        value = int.from_bytes(sample, "big", signed=name[0] == "i")
+                    yield channel, self.mono + t, value, quality
+
+    @classmethod
+    def from_json(cls, table: dict[str, Any]) -> "FramePlan":
+        node_id, key, boot, rev = (bytes.fromhex(table[name]) for name in ("node_id", "key", "boot", "rev"))
+        who = Identity(node_id, table["generation"], key, boot, rev)
+        groups = [GroupPlan.from_json(group) for group in table.get("groups", ())]
+        content = bytes.fromhex(table["content"]) if "content" in table else None
+        return cls(who, table["seq"], table["count"], table["mono"], groups, table["kind"], content)
 
     def as_json(self) -> dict[str, Any]:
         who = {k: v.hex() if isinstance(v, bytes) else v for k, v in self.identity.__dict__.items()}

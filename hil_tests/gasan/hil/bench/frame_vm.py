@@ -27,6 +27,7 @@ class Rows:
         self.types = bytes([columns.TYPE.index(name) for name in plan["types"]])
         self.times = plan["times"]
         self.qualities = plan["qualities"]
+        self.marked = [any(column[row] for column in self.qualities) for row in range(len(self.times))]
         self.offsets = []
         size = 0
         for code in self.types:
@@ -47,10 +48,19 @@ class Rows:
         self.group.clear()
         for row in range(len(self.times)):
             self.group.start(self.times[row])
-            self.fill_row(self.group, row, self.answers[row])
+            if self.marked[row]:
+                self.fill_marked(self.group, row, self.answers[row])
+            else:
+                self.fill_good(self.group, self.answers[row])
             self.group.finish()
 
-    def fill_row(self, group: columns.Group, row: int, answer: bytearray) -> None:
+    def fill_good(self, group: columns.Group, answer: bytearray) -> None:
+        col = 0
+        while col < group.columns:
+            group.put(col, answer, self.offsets[col])
+            col += 1
+
+    def fill_marked(self, group: columns.Group, row: int, answer: bytearray) -> None:
         col = 0
         while col < group.columns:
             if self.qualities[col][row] < 64:
