@@ -99,7 +99,7 @@ class Ingest:
     def transaction(self) -> Iterator[None]:
         """All or nothing, and on disk when it returns.
 
-        Raises StoreUnavailableError when the database cannot be written now, InputError when it is damaged.
+        Raises StoreUnavailableError when the database cannot be written now, StoreDamagedError when it is damaged.
         Then nothing of it has happened, and the caller may try the same again.
         """
         try:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
 
-import cbor2
-from gasan.wire import columns
+from gasan.wire import cbor, columns
 
 __all__ = ["Meaning", "Raw", "config_meanings", "parse_birth"]
 
@@ -94,12 +93,14 @@ def config_meanings(config: bytes) -> list[Meaning]:
 
     Raises ValueError when `config` is not a compiled config.
     """
-    loaded = cbor2.loads(config)
+    loaded = cbor.loads(config)
     if not isinstance(loaded, list) or len(loaded) < 5 or not isinstance(loaded[4], list):
         raise ValueError("this is not a compiled config")
     result: list[Meaning] = []
     for packed in loaded[4]:
-        part = cbor2.loads(packed)
+        if not isinstance(packed, bytes):
+            raise ValueError("a meaning is packed")
+        part = cbor.loads(packed)
         if not isinstance(part, list) or len(part) != 2:
             raise ValueError("a meaning is [first channel, channels]")
         result += _meanings(*part)

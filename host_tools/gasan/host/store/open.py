@@ -13,7 +13,7 @@ from gasan.host.errors import InputError, TryAgainError
 from gasan.host.i18n import _
 from gasan.host.store.schema import APPLICATION_ID, SCHEMA, VERSION, quality_names
 
-__all__ = ["Store", "StoreUnavailableError", "open_reader", "open_store", "unavailable"]
+__all__ = ["Store", "StoreDamagedError", "StoreUnavailableError", "open_reader", "open_store", "unavailable"]
 
 _BUSY_S: Final = 2.0
 _WAL_LIMIT: Final = 64 << 20
@@ -21,6 +21,10 @@ _WAL_LIMIT: Final = 64 << 20
 
 class StoreUnavailableError(TryAgainError):
     """The database cannot be written or read just now: disk full, read-only, locked, unreadable."""
+
+
+class StoreDamagedError(InputError):
+    """The file is no database, or a damaged one: no retry helps."""
 
 
 class Store:
@@ -97,12 +101,12 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def unavailable(path: Path, error: sqlite3.Error) -> StoreUnavailableError | InputError:
+def unavailable(path: Path, error: sqlite3.Error) -> StoreUnavailableError | StoreDamagedError:
     """The error to raise for what SQLite said about the database at `path`."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         said = _("{path} is damaged or is no database ({error}); put it aside and restore a backup")
-        return InputError(said.format(path=path, error=error))
+        return StoreDamagedError(said.format(path=path, error=error))
     if code == sqlite3.SQLITE_FULL:
         said = _("the disk is full, so {path} cannot be written; free some space under {folder}")
     elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -26,8 +26,8 @@ class RangeSet:
         """The set that `str` wrote: ``0-57,60``. Raises ValueError for anything else."""
         result = cls()
         for part in text.split(",") if text else ():
-            first, _, last = part.partition("-")
-            result.add_range(int(first), int(last or first))
+            first, dash, last = part.partition("-")
+            result.add_range(int(first), int(last if dash else first))
         return result
 
     def __str__(self) -> str:

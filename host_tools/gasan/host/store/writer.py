@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from gasan.host.errors import InputError, TryAgainError
+from gasan.host.errors import TryAgainError
 from gasan.host.store.ingest import Ingest, Keys, Receipt
-from gasan.host.store.open import open_store
+from gasan.host.store.open import StoreDamagedError, open_store
 
 __all__ = ["GROUP_MS", "GROUP_SIZE", "StoreWriter"]
 
@@ -152,10 +152,10 @@ class StoreWriter:
         open_for_more = True
         while open_for_more:
             group, open_for_more = self._gather(idle=not ingest.decodable)
-            if group:
-                self._commit(ingest, group)
-            if ingest.decodable and not self._stopping.is_set():
-                self._persist(ingest, ingest.decode)
+            if group and not self._commit(ingest, group):
+                return
+            if ingest.decodable and not self._persist(ingest, ingest.decode):
+                return
 
     def _gather(self, idle: bool) -> tuple[list[_Change], bool]:
         """The next group, and whether more may follow; waits for the first change only when there is
@@ -177,24 +177,25 @@ class StoreWriter:
             group.append(change)
         return group, True
 
-    def _commit(self, ingest: Ingest, group: list[_Change]) -> None:
+    def _commit(self, ingest: Ingest, group: list[_Change]) -> bool:
+        """Makes the changes of a group and reports them. False: gave up, since the store is closing."""
+
         def make_all() -> None:
             for change in group:
                 change.result = change.make(ingest)
 
         try:
             if not self._persist(ingest, make_all):
-                return
-        except (InputError, AssertionError):
+                return False
+        except StoreDamagedError:
             raise
         except Exception as error:  # one change is at fault: find it, and let the others pass
             if len(group) == 1:
                 self._tell(group[0].failed, error)
-                return
-            for change in group:
-                self._commit(ingest, [change])
-            return
+                return True
+            return all(self._commit(ingest, [change]) for change in group)
         self._tell(_report, group)
+        return True
 
     def _persist(self, ingest: Ingest, make: Callable[[], None]) -> bool:
         """Runs `make` in a transaction, again and again while the database cannot be written. False: gave
