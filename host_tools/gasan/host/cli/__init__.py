@@ -1,6 +1,5 @@
 """The command line: ``gasan VERB …``. Exit codes are in `exit_codes`."""
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -36,10 +35,6 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.WRONG_INPUT
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output (head, less) has seen enough. Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
     except GasanError as error:
         if verbose:
             traceback.print_exc()

@@ -23,7 +23,7 @@ __all__ = ["logs"]
 @command_options
 def logs(node: str, follow: bool, lines: int, state: Path) -> None:
     if follow:
-        for answer in ask(state, {"do": "logs", "node": node}):
+        for answer in ask(state, {"do": "logs", "node": node, "follow": True}):
             if "line" in answer:
                 click.echo(answer["line"])
         return
