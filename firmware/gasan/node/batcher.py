@@ -9,16 +9,13 @@ import asyncio
 import gc
 from time import ticks_diff, ticks_ms
 
-from gasan.node import log, tombstone
+from gasan.node import log
 from gasan.wire import frame
 from micropython import const
 
-_ENOSPC = const(28)
 _TICK_MS = const(50)
 # A transaction ends by its own deadline; a source that keeps its lock for longer has hung.
 _QUIET_MS = const(3000)
-_DROPS_MAX = const(8)  # segments dropped to make room for one frame
-_TAG = const(9)  # bytes after the content of a frame
 
 
 class Batcher:
@@ -109,10 +106,10 @@ class Batcher:
 
     def _put(self, kind: int, content) -> None:
         self._make_room()
-        self._write(kind, self._rev, content)
+        self._write(kind, None, content)
 
-    def _write(self, kind: int, rev: bytes, content) -> None:
-        self._begin(kind, self._clock.now(), rev)
+    def _write(self, kind: int, rev: bytes | None, content) -> None:
+        self._begin(kind, self._clock.now(), rev or self._rev)
         if isinstance(content, (bytes, memoryview)):
             self._writer.raw(content)
         else:
@@ -126,50 +123,22 @@ class Batcher:
         """Seal the frame and give it to the spool, or account for its loss; returns its length."""
         data = self._writer.seal()
         try:
-            self._append(data)
+            try:
+                self._spool.append(data, self._boot, self.seq)
+            except OSError:
+                self._spool.append(data, self._boot, self.seq)  # once more, in a segment of its own
         except OSError as e:
             log.error("spool: frame %d with %d readings is lost: %s" % (self.seq, readings, e))
+            from gasan.node import losses
+
             self.lost += readings
-            self._owe(data, tombstone.UNSENDABLE)
+            losses.refused(self._spool, data)
         self.seq += 1
         self.count += readings
         return len(data)
 
-    def _append(self, data) -> None:
-        spool = self._spool
-        try:
-            spool.append(data, self._boot, self.seq)
-        except OSError as e:
-            # Once more, in a new segment; when the flash is full, in the place of the oldest.
-            if e.errno == _ENOSPC and spool.has_spare():
-                for old, _ in spool.oldest():
-                    self.lost += self._owe(old, tombstone.OVERFLOW)
-                spool.drop_oldest()
-            spool.append(data, self._boot, self.seq)
-
-    def _owe(self, data, reason: int) -> int:
-        """Owe the tombstone of a frame; returns its readings."""
-        for item in tombstone.of(data, reason):
-            self._spool.owe(item)
-        return item[4]
-
     def _make_room(self) -> None:
-        """Write the tombstones that are owed, and drop the oldest frames while the spool is full."""
-        spool = self._spool
-        for _ in range(len(spool.debts)):
-            self._write(frame.TOMBSTONE, self._rev, tombstone.content(spool.debts.pop(0)))
-        for _ in range(_DROPS_MAX):
-            if not spool.is_full():
-                break
-            items: list = []
-            for data, has_heirs in spool.oldest():
-                for item in tombstone.of(data, tombstone.OVERFLOW):
-                    tombstone.merge(items, item)
-                self.lost += item[4]
-                head = frame.peek(data)
-                if head[0] == frame.BIRTH and has_heirs:
-                    # Frames that stay still need it.
-                    self._write(frame.BIRTH, head[5], data[head[6] : len(data) - _TAG])
-            for item in items:
-                self._write(frame.TOMBSTONE, self._rev, tombstone.content(item))
-            spool.drop_oldest()
+        if self._spool.debts or self._spool.is_full():
+            from gasan.node import losses
+
+            self.lost += losses.make_room(self._spool, self._write)

@@ -17,11 +17,6 @@ except ImportError:
 _VERSION = const(2)
 EMPTY = b"\x85\x02\x60\xa0\x80\x80"  # no bus, no channel
 
-# Types of bus.
-RTU = const(0)
-TCP = const(1)
-BLE = const(2)
-
 # Keys of the limits.
 _MAX_AGE = const(1)
 _MAX_BYTES = const(2)

@@ -25,10 +25,11 @@ class Health:
         out[9] = batcher.lost
         out[10] = batcher.seq
         out[11] = node.clock.now()
-        for key in range(12, 18):
+        for key in (12, 13, 14, 16, 17):
             out[key] = 0
-        for part in node.counted:
-            for key, n in part.counters.items():
+        out[15] = node.link.counters[15]
+        for _, source in node.sources:
+            for key, n in source.counters.items():
                 out[key] = min(out[key] + n, _SATURATED)
         out[18] = node.lateness
         out[19] = node.ordinal

@@ -4,6 +4,8 @@
 when ``append`` returns. A segment holds frames of one boot, numbered without a gap; each boot begins a new one. What
 was acknowledged is marked in memory only: after a restart the gateway says again what it has. ``sweep`` removes
 files, and is called while the lines are quiet, as every other write.
+
+``gasan.node.recover`` takes in what earlier boots left, ``gasan.node.losses`` drops the oldest when flash runs out.
 """
 
 import asyncio
@@ -11,31 +13,31 @@ import os
 from binascii import crc32
 from struct import pack_into, unpack_from
 
-from gasan.node import log, tombstone
-from gasan.wire import cbor, frame
+from gasan.node import log
+from gasan.wire.frame import FRAME_MAX
 from micropython import const
 
 # Items of a segment, which is a list: some 50 bytes on a board.
-_NUMBER = const(0)  # names the file
-_BOOT = const(1)
-_FIRST = const(2)  # sequence number of its first frame
-_COUNT = const(3)  # frames in it
-_SIZE = const(4)  # bytes of its good records
-_DONE = const(5)  # bit i: frame i is acknowledged, or known to be lost
+NUMBER = const(0)  # names the file
+BOOT = const(1)
+FIRST = const(2)  # sequence number of its first frame
+COUNT = const(3)  # frames in it
+SIZE = const(4)  # bytes of its good records
+DONE = const(5)  # bit i: frame i is acknowledged, or known to be lost
 
-_HEAD = const(6)
-_TAG = const(9)  # bytes after the content of a frame
+HEAD = const(6)  # bytes of a record before its frame
 _SEGMENTS_MAX = const(96)
 _DEBTS_MAX = const(16)
+_ENOSPC = const(28)
+_TORN = const(2)  # reason of a tombstone
 
 
 class Spool:
-    """The frames in ``folder``, which may take ``budget`` bytes of flash. OSError when it cannot be read.
+    """The frames in ``folder``, which may take ``budget`` bytes of flash.
 
     event: set when a frame was committed. frames: neither acknowledged nor dropped. delivered: the gateway has all
     frames of this boot below that number. unswept: there is something to sweep. debts: items of tombstones that
-    are still to be written. last: (boot, seq, readings) at the end of the boot before this one, or None.
-    ordinal: of the newest boot frame found, or 0.
+    are still to be written (gasan.node.losses). segments: oldest first.
     """
 
     def __init__(self, folder: str, budget: int) -> None:
@@ -44,86 +46,51 @@ class Spool:
         self.delivered = 0
         self.unswept = False
         self.debts: list = []
-        self.last: tuple | None = None
-        self.ordinal = 0
-        self._folder = folder
+        self.segments: list = []
+        self.folder = folder
         self._budget = budget
         self._segment_max = min(max(budget // 8, 4096), 32768)
         self._block = os.statvfs(folder)[0]
-        self._segments: list = []
-        self._head = bytearray(_HEAD)
-        self._buf = memoryview(bytearray(frame.FRAME_MAX))
+        self._head = bytearray(HEAD)
         self._tail = None  # file of the newest segment, when it is one of this boot
         self._file = None  # file of another segment, which is being read
         self._file_number = 0
         self._cursor = [0, 0, 0]  # of the next frame to send: segment number, index, offset
-        self._number = 0
-        for name in sorted(os.listdir(folder)):
-            try:
-                self._number = int(name, 16)
-            except ValueError:
-                continue  # no file of ours
-            self._scan(self._number)
+        self._next_number = 1
 
-    def _scan(self, number: int) -> None:
-        """Take in a segment of an earlier boot."""
-        before = self.last
-        segment = [number, b"", 0, 0, 0, 0]
-        at = 0  # of its last good record
-        size = self._read(segment, 0, self._buf)
-        try:
-            while size > 0:
-                kind, boot, seq, count, mono, _, content = frame.peek(self._buf[:size])
-                if segment[_COUNT] == 0:
-                    segment[_BOOT], segment[_FIRST] = boot, seq
-                    if before and before[0] == boot and before[1] + 1 < seq:
-                        # The segment before this one has lost its tail.
-                        self.owe([tombstone.TORN, boot, before[1] + 1, seq - 1, count - before[2], mono, mono, {}])
-                    if kind == frame.BOOT:
-                        self.ordinal = cbor.loads(self._buf[content : size - _TAG])[1]
-                at = segment[_SIZE]
-                segment[_COUNT] += 1
-                segment[_SIZE] += _HEAD + size
-                size = self._read(segment, segment[_SIZE], self._buf)
-            if segment[_COUNT]:
-                data = self._buf[: self._read(segment, at, self._buf)]
-                _, boot, seq, count, _, _, _ = frame.peek(data)
-                self.last = (boot, seq, count + tombstone.of(data, tombstone.TORN)[-1][4])
-        except (ValueError, KeyError, TypeError):
-            size = -1  # a record of something else
-        if size < 0:
-            log.warn("spool: %08x is torn behind %d frames" % (number, segment[_COUNT]))
-        self._segments.append(segment)
-        self.frames += segment[_COUNT]
-        if segment[_COUNT] == 0:
-            self._remove(segment)
-
-    # Writing
+    def take_in(self, segment: list) -> None:
+        """Add a segment of an earlier boot, younger than those that are there."""
+        self.segments.append(segment)
+        self.frames += segment[COUNT]
+        self._next_number = segment[NUMBER] + 1
 
     def append(self, data, boot: bytes, seq: int) -> None:
         """Commit a frame. OSError when the flash does not take it: then no part of it is kept."""
-        segment = self._segments[-1] if self._tail else None
+        segment = self.segments[-1] if self._tail else None
         if (
             segment is None
-            or segment[_FIRST] + segment[_COUNT] != seq
-            or segment[_SIZE] + _HEAD + len(data) > self._segment_max
+            or segment[FIRST] + segment[COUNT] != seq
+            or segment[SIZE] + HEAD + len(data) > self._segment_max
         ):
             self._close_tail()
-            self._number += 1
-            self._tail = open(self._path(self._number), "w+b")
-            segment = [self._number, boot, seq, 0, 0, 0]
-            self._segments.append(segment)
+            number = self._next_number
+            self._tail = open(self._path(number), "w+b")
+            self._next_number += 1
+            segment = [number, boot, seq, 0, 0, 0]
+            self.segments.append(segment)
         pack_into(">HI", self._head, 0, len(data), crc32(data))
         try:
-            self._tail.seek(segment[_SIZE])
+            self._tail.seek(segment[SIZE])
             self._tail.write(self._head)
             self._tail.write(data)
             self._tail.flush()
-        except OSError:
+        except OSError as e:
             self._close_tail()
+            if e.errno == _ENOSPC:
+                self._budget = self.used()  # what there is, whatever was promised
             raise
-        segment[_SIZE] += _HEAD + len(data)
-        segment[_COUNT] += 1
+        segment[SIZE] += HEAD + len(data)
+        segment[COUNT] += 1
         self.frames += 1
         self.event.set()
 
@@ -134,33 +101,33 @@ class Spool:
             except OSError:
                 pass  # what was committed is on flash already
             self._tail = None
-            if self._segments[-1][_COUNT] == 0:
-                self._remove(self._segments[-1])
+            if self.segments[-1][COUNT] == 0:
+                self.remove(self.segments[-1])
 
     # Sending
 
     def next(self, buf) -> int:
         """Copy the next frame to be sent, in order, into ``buf`` and return its length; 0 when there is none."""
         cursor = self._cursor
-        for segment in self._segments:
-            if segment[_NUMBER] < cursor[0] or _is_done(segment):
+        for segment in self.segments:
+            if segment[NUMBER] < cursor[0] or _is_done(segment):
                 continue
-            if segment[_NUMBER] > cursor[0]:
-                cursor[0], cursor[1], cursor[2] = segment[_NUMBER], 0, 0
-            while cursor[1] < segment[_COUNT]:
+            if segment[NUMBER] > cursor[0]:
+                cursor[0], cursor[1], cursor[2] = segment[NUMBER], 0, 0
+            while cursor[1] < segment[COUNT]:
                 i = cursor[1]
-                size = self._read(segment, cursor[2], buf)
+                size = self.read(segment, cursor[2], buf)
                 if size > 0:
                     cursor[1] = i + 1
-                    cursor[2] += _HEAD + size
-                    if not segment[_DONE] >> i & 1:
+                    cursor[2] += HEAD + size
+                    if not segment[DONE] >> i & 1:
                         return size
                     continue
                 # It has rotted, and with it what stands behind it.
-                last = segment[_FIRST] + segment[_COUNT] - 1
-                self.owe([tombstone.TORN, segment[_BOOT], segment[_FIRST] + i, last, 0, 0, 0, {}])
-                self._mark(segment, (1 << segment[_COUNT]) - (1 << i))
-                cursor[1] = segment[_COUNT]
+                last = segment[FIRST] + segment[COUNT] - 1
+                self.owe([_TORN, segment[BOOT], segment[FIRST] + i, last, 0, 0, 0, {}])
+                self._mark(segment, (1 << segment[COUNT]) - (1 << i))
+                cursor[1] = segment[COUNT]
         return 0
 
     def rewind(self) -> None:
@@ -169,26 +136,26 @@ class Spool:
 
     def ack(self, boot: bytes, upto: int, ranges) -> None:
         """The gateway has the frames of ``boot`` below ``upto``, and of ``ranges``: from, to, from, to..."""
-        for segment in self._segments:
-            if segment[_BOOT] == boot:
+        for segment in self.segments:
+            if segment[BOOT] == boot:
                 mask = _mask(segment, 0, upto - 1)
                 for i in range(0, len(ranges) - 1, 2):
                     mask |= _mask(segment, ranges[i], ranges[i + 1])
                 self._mark(segment, mask)
-        if self._tail and self._segments[-1][_BOOT] == boot:
+        if self._tail and self.segments[-1][BOOT] == boot:
             self.delivered = max(self.delivered, upto)
 
     def _mark(self, segment: list, mask: int) -> None:
-        fresh = mask & ~segment[_DONE]
-        segment[_DONE] |= fresh
+        fresh = mask & ~segment[DONE]
+        segment[DONE] |= fresh
         while fresh:
             fresh &= fresh - 1
             self.frames -= 1
         if _is_done(segment):
             self.unswept = True
 
-    def _read(self, segment: list, offset: int, buf) -> int:
-        """Read the record at ``offset`` into ``buf``: its length, 0 at the end of the file, -1 if it is no frame."""
+    def read(self, segment: list, offset: int, buf) -> int:
+        """Read the frame at ``offset`` into ``buf``: its length, 0 at the end of the file, -1 if there is none."""
         try:
             f = self._open(segment)
             f.seek(offset)
@@ -196,7 +163,7 @@ class Spool:
             if n == 0:
                 return 0
             size, crc = unpack_from(">HI", self._head)
-            if n < _HEAD or not 0 < size <= frame.FRAME_MAX:
+            if n < HEAD or not 0 < size <= FRAME_MAX:
                 return -1
             view = memoryview(buf)[:size]
             return size if f.readinto(view) == size and crc32(view) == crc else -1
@@ -204,12 +171,12 @@ class Spool:
             return -1
 
     def _open(self, segment: list):
-        if self._tail and segment is self._segments[-1]:
+        if self._tail and segment is self.segments[-1]:
             return self._tail
-        if self._file_number != segment[_NUMBER]:
+        if self._file_number != segment[NUMBER]:
             self._close_file()
-            self._file = open(self._path(segment[_NUMBER]), "rb")
-            self._file_number = segment[_NUMBER]
+            self._file = open(self._path(segment[NUMBER]), "rb")
+            self._file_number = segment[NUMBER]
         return self._file
 
     def _close_file(self) -> None:
@@ -223,75 +190,49 @@ class Spool:
     def used(self) -> int:
         """Bytes of flash that the segments take."""
         used = 0
-        for segment in self._segments:
-            used += -(-segment[_SIZE] // self._block) * self._block
+        for segment in self.segments:
+            used += -(-segment[SIZE] // self._block) * self._block
         return used
 
     def is_full(self) -> bool:
         """True when the oldest segment has to go before another frame is written."""
-        many = len(self._segments) >= _SEGMENTS_MAX
-        return self.has_spare() and (many or self.used() + self._block > self._budget)
-
-    def has_spare(self) -> bool:
-        """True when there is a segment that could be dropped."""
-        return len(self._segments) > 1
-
-    def oldest(self):
-        """Yield (frame, has_heirs) for each frame of the oldest segment that the gateway does not have.
-
-        The frame is a view that is good until the next one. has_heirs: younger segments hold frames of its boot.
-        """
-        segment = self._segments[0]
-        heirs = len(self._segments) > 1 and self._segments[1][_BOOT] == segment[_BOOT]
-        offset = 0
-        for i in range(segment[_COUNT]):
-            size = self._read(segment, offset, self._buf)
-            if size <= 0:
-                break
-            offset += _HEAD + size
-            if not segment[_DONE] >> i & 1:
-                yield self._buf[:size], heirs
-
-    def drop_oldest(self) -> None:
-        """Remove the oldest segment, whatever it holds."""
-        segment = self._segments[0]
-        before = self.frames
-        self._mark(segment, (1 << segment[_COUNT]) - 1)
-        self._remove(segment)
-        log.warn("spool: full, dropped %d frames" % (before - self.frames))
+        n = len(self.segments)
+        return n > 1 and (n >= _SEGMENTS_MAX or self.used() + self._block > self._budget)
 
     def sweep(self) -> None:
-        """Remove the segments that are done with, save the newest: the next boot learns from it where this one ended."""
+        """Remove the segments that are done with, save the newest: from it the next boot learns where this one ended."""
         self.unswept = False
-        for segment in self._segments[:-1]:
+        for segment in self.segments[:-1]:
             if _is_done(segment):
-                self._remove(segment)
+                self.remove(segment)
 
     def owe(self, item: list) -> None:
         """Keep the item of a tombstone until it can be written."""
-        tombstone.merge(self.debts, item)
+        self.debts.append(item)
         if len(self.debts) > _DEBTS_MAX:
             self.debts.pop(0)
 
-    def _remove(self, segment: list) -> None:
-        if self._file_number == segment[_NUMBER]:
+    def remove(self, segment: list) -> None:
+        """Drop a segment, whatever it holds."""
+        self._mark(segment, (1 << segment[COUNT]) - 1)
+        if self._file_number == segment[NUMBER]:
             self._close_file()
-        self._segments.remove(segment)
+        self.segments.remove(segment)
         try:
-            os.remove(self._path(segment[_NUMBER]))
+            os.remove(self._path(segment[NUMBER]))
         except OSError as e:
-            log.warn("spool: cannot remove %08x: %s" % (segment[_NUMBER], e))
+            log.warn("spool: cannot remove %08x: %s" % (segment[NUMBER], e))
 
     def _path(self, number: int) -> str:
-        return "%s/%08x" % (self._folder, number)
+        return "%s/%08x" % (self.folder, number)
 
 
 def _is_done(segment: list) -> bool:
-    return segment[_DONE] + 1 == 1 << segment[_COUNT]
+    return segment[DONE] + 1 == 1 << segment[COUNT]
 
 
 def _mask(segment: list, first: int, last: int) -> int:
     """The bits of the frames first..last, as far as the segment has them."""
-    low = max(first - segment[_FIRST], 0)
-    high = min(last - segment[_FIRST] + 1, segment[_COUNT])
+    low = max(first - segment[FIRST], 0)
+    high = min(last - segment[FIRST] + 1, segment[COUNT])
     return (1 << high) - (1 << low) if high > low else 0

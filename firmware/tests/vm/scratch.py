@@ -11,6 +11,7 @@ import flash
 
 sys.path.pop(0)
 
+from gasan.node import recover
 from gasan.node import sampler as sampler_module
 from gasan.node.batcher import Batcher
 from gasan.node.clock import Clock
@@ -61,6 +62,7 @@ def node(boot, budget=32768, max_age=1000, spool_class=Spool):
     """(sampler, batcher, spool) of a boot."""
     ticks = sampler_module.ticks_ms = Ticks()
     spool = spool_class("/f/spool", budget)
+    recover.recover(spool)
     sampler = Sampler(max_age, 2048, 8, 8192)
     writer = frame.FrameWriter(b"node-id-", 0, frame.frame_key(KEY))
     return sampler, Batcher(writer, spool, sampler, Clock(ticks), boot, REV), spool

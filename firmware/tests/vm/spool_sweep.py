@@ -13,7 +13,7 @@ import sys
 sys.path.insert(0, __file__.rsplit("/", 1)[0])
 from scratch import PAGE, blank, flash, frame, frames, mount, node, unmount
 
-from gasan.node import batcher, log, spool, tombstone
+from gasan.node import batcher, log, losses, spool
 from gasan.wire import cbor
 
 log.sink = lambda line: None
@@ -56,12 +56,10 @@ def open_without_flush(path, mode):
 
 
 def drop_before_told(self):
-    while self._spool.is_full():
-        for data, _ in self._spool.oldest():
-            self._owe(data, tombstone.OVERFLOW)
-        self._spool.drop_oldest()
-    for _ in range(len(self._spool.debts)):
-        self._write(frame.TOMBSTONE, self._rev, tombstone.content(self._spool.debts.pop(0)))
+    later = []
+    losses.make_room(self._spool, lambda *frame: later.append(frame))
+    for args in later:
+        self._write(*args)
 
 
 if MISTAKE == "no flush":

@@ -89,9 +89,12 @@ class Slots:
                 pass  # the next start decides the same way again
         return content
 
-    def read(self) -> bytes | None:
-        """The content in use once more (it is not kept in memory)."""
-        return None if self._active is None else self._read(self._active, self._name)
+    def resume(self, name: bytes, state: int) -> None:
+        """Know again, later in the same boot, that ``start`` chose the content called ``name`` (b"": none)."""
+        self.state = state
+        for slot in (0, 1):
+            if name and self._read(slot, name) is not None:
+                self._active, self._name = slot, name
 
     def in_use(self, name: bytes) -> bool:
         """True when ``name`` runs now, and not on trial."""

@@ -1,0 +1,140 @@
+"""What only the start of a node needs; the app drops this module, and what it loads, once the node runs.
+
+/secret/key: the node's id and key. /cfg: the config, in two slots. /boot.n: the number and the id of the boot before.
+/crash: what is left of it if it crashed.
+"""
+
+import gc
+import os
+import sys
+from time import sleep
+
+import machine
+from gasan.node import config, log, recover
+from gasan.node.batcher import Batcher
+from gasan.node.end import CRASH, CRASH_MAX
+from gasan.node.sampler import Sampler
+from gasan.node.spool import Spool
+from gasan.ota import slots
+from gasan.wire import cbor, frame
+from micropython import const
+
+_VERSION = "0.1.0"
+_ORDINAL = "/boot.n"
+_REMIND_S = const(60)
+
+# (name in machine, cause as in a boot frame); ports have some of them.
+_CAUSES = (
+    ("PWRON_RESET", 1),
+    ("HARD_RESET", 2),
+    ("WDT_RESET", 3),
+    ("DEEPSLEEP_RESET", 4),
+    ("SOFT_RESET", 5),
+    ("BROWN_OUT_RESET", 6),
+)
+_STATES = ("stable", "on trial", "rolled back")
+
+
+def identity() -> tuple[bytes, int, bytes]:
+    """(node id, key generation, key); waits for ever when there is none."""
+    try:
+        with open("/secret/key", "rb") as f:
+            return config.key(f.read())
+    except (OSError, config.ConfigError) as e:
+        while True:
+            log.error(
+                "no key (/secret/key: %s): provision this node, then reset it; Ctrl-C ends the wait" % e
+            )
+            sleep(_REMIND_S)
+
+
+def crashed() -> tuple[int, str]:
+    """(crashes in a row, what is left of the last one) when the boot before crashed, else (0, "")."""
+    try:
+        with open(CRASH, "rb") as f:
+            number, text = f.read(CRASH_MAX + 100).decode().split("\n", 1)
+        return int(number), text
+    except (OSError, ValueError):
+        return 0, ""
+
+
+async def begin(node, key: bytes, word: str, crash: str) -> list:
+    """Make the parts of ``node`` that write, and write its first frames; returns the buses of the config.
+
+    word, crash: what the boot before left.
+    """
+    writer = frame.FrameWriter(node.id, node.generation, frame.frame_key(key))
+    store = slots.Slots("/cfg")
+    data = store.start() or config.EMPTY
+    try:
+        limits = config.Config(data)
+    except config.ConfigError as e:
+        log.error("config: %s" % e)
+        data = config.EMPTY
+        limits = config.Config(data)
+    node.slots_state, node.rev = store.state, bytes(8)
+    if data is not config.EMPTY:
+        node.rev = slots.digest(data)
+
+    slots.mkdir("/spool")
+    node.spool = spool = Spool("/spool", limits.spool_bytes)
+    node.ordinal, before, seq, count = _count(node.boot, recover.recover(spool))
+    told = "config %s (%s)" % (node.rev.hex(), _STATES[store.state]) if any(node.rev) else "no config yet"
+    log.info("gasan %s, node %s, boot %d, %s" % (_VERSION, limits.name, node.ordinal, told))
+    log.info("spool: %d frames wait" % spool.frames)
+    gc.collect()
+    memory = gc.mem_free() // 8
+    node.sampler = Sampler(limits.max_age_ms, limits.max_bytes, limits.channels, memory)
+    node.batcher = Batcher(writer, spool, node.sampler, node.clock, node.boot, node.rev)
+    if limits.watchdog and any(node.rev):
+        node.start_watchdog()
+
+    content = {
+        1: node.ordinal,
+        2: before,
+        3: seq,
+        4: count,
+        5: _cause(word),
+        6: _VERSION,
+        7: sys.implementation._machine[:64],
+        8: store.state,
+    }
+    await node.batcher.put(frame.BOOT, content)
+    contents = config.births(data)
+    store = data = None
+    while contents:
+        await node.batcher.put(frame.BIRTH, contents.pop(0))
+    if crash:
+        await node.batcher.put(frame.CRASH, crash)
+        os.remove(CRASH)
+    return limits.buses
+
+
+def _count(boot: bytes, found: recover.Found) -> tuple:
+    """Count this boot in flash; returns (ordinal, boot before, its last seq, its readings), None where unknown."""
+    last = found.last
+    try:
+        with open(_ORDINAL, "rb") as f:
+            ordinal, before = cbor.loads(f.read())
+        ordinal = max(ordinal, found.ordinal) + 1
+    except (OSError, ValueError, TypeError):
+        ordinal, before = found.ordinal + 1, last[0] if last else None
+        if last:
+            log.warn("%s is unreadable: counting on from the spool" % _ORDINAL)
+    try:
+        slots.replace(_ORDINAL, cbor.dumps([ordinal, boot]))
+    except OSError as e:
+        log.error("%s: %s" % (_ORDINAL, e))
+    if last and last[0] == before:
+        return ordinal, before, last[1], last[2]
+    return ordinal, before, None, None
+
+
+def _cause(word: str) -> int:
+    """Why this boot began, as in a boot frame."""
+    value = machine.reset_cause()
+    for name, number in _CAUSES:
+        if getattr(machine, name, None) == value:
+            # rp2 resets itself by its watchdog.
+            return 2 if word and number == 3 else number
+    return 0

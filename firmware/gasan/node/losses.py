@@ -1,0 +1,121 @@
+"""Frames that have to be given up, and the tombstones that tell of them. Loaded when it comes to that.
+
+An item is the content of a tombstone as a list, with the channels as a dict:
+[reason, boot, first seq, last seq, readings, mono from, mono to, {channel: readings}]. Items of one boot whose
+sequence numbers follow each other are merged, so that a long outage leaves a few of them.
+"""
+
+from gasan.node import log
+from gasan.node.spool import BOOT, COUNT, DONE, FIRST, HEAD
+from gasan.wire import cbor, frame
+from micropython import const
+
+# Reasons.
+OVERFLOW = const(1)
+TORN = const(2)
+UNSENDABLE = const(3)
+
+AFTER = const(9)  # bytes of a frame after its content
+_CHANNELS_MAX = const(250)  # a list of more could exceed a frame; then only the sum is told
+_DROPS_MAX = const(8)  # segments dropped to make room for one frame
+
+
+def of(data, reason: int) -> list:
+    """The items that stand for a frame which is given up: its own, and before it the one that a tombstone carried."""
+    kind, boot, seq, _, mono, _, at = frame.peek(data)
+    item = [reason, boot, seq, seq, 0, mono, mono, {}]
+    if kind == frame.TOMBSTONE:
+        carried = cbor.loads(data[at : len(data) - AFTER])
+        flat = carried[7]
+        carried[7] = {flat[i]: flat[i + 1] for i in range(0, len(flat), 2)}
+        return [carried, item]
+    if kind == frame.DATA:
+        counts = item[7]
+        for group in cbor.loads(data[at : len(data) - AFTER]):
+            channels, n, start, step, columns = group[:5]
+            for i in range(len(columns)):
+                channel = channels[i] if isinstance(channels, list) else channels + i
+                counts[channel] = counts.get(channel, 0) + n
+            item[4] += n * len(columns)
+            span = step[0] * (n - 1) + sum(step[1:]) if isinstance(step, list) else step * (n - 1)
+            item[6] = max(item[6], mono + start + span)
+    return [item]
+
+
+def merge(items: list, item: list) -> None:
+    """Add ``item`` to ``items``, into the one that it continues if there is one."""
+    for old in items:
+        if old[0] == item[0] and old[1] == item[1] and old[3] + 1 == item[2]:
+            old[3] = item[3]
+            old[4] += item[4]
+            old[5] = min(old[5], item[5])
+            old[6] = max(old[6], item[6])
+            for channel, n in item[7].items():
+                old[7][channel] = old[7].get(channel, 0) + n
+            return
+    items.append(item)
+
+
+def content(item: list) -> bytes:
+    """The item as the content of a tombstone frame."""
+    flat = []
+    if len(item[7]) <= _CHANNELS_MAX:
+        for channel in sorted(item[7]):
+            flat += [channel, item[7][channel]]
+    return cbor.dumps(item[:7] + [flat])
+
+
+def refused(spool, data) -> None:
+    """The flash did not take a frame: its tombstone is owed."""
+    items = spool.debts
+    spool.debts = []
+    for item in items + of(data, UNSENDABLE):
+        merge(spool.debts, item)
+    spool.debts = spool.debts[-16:]
+
+
+def make_room(spool, write) -> int:
+    """Write the tombstones that are owed and drop the oldest segments while the spool is full.
+
+    write(kind, rev or None for the current one, content) writes a frame. Returns the readings that are lost.
+    """
+    for _ in range(len(spool.debts)):
+        write(frame.TOMBSTONE, None, content(spool.debts.pop(0)))
+    lost = 0
+    for _ in range(_DROPS_MAX):
+        if not spool.is_full():
+            break
+        lost += _drop_oldest(spool, write)
+    return lost
+
+
+def _drop_oldest(spool, write) -> int:
+    """Tell of the oldest segment's frames that the gateway does not have, then remove it."""
+    segment = spool.segments[0]
+    has_heirs = spool.segments[1][BOOT] == segment[BOOT]
+    buf = memoryview(bytearray(frame.FRAME_MAX))
+    items: list = []
+    lost = offset = 0
+    for i in range(segment[COUNT]):
+        size = spool.read(segment, offset, buf)
+        if size <= 0:
+            first = segment[FIRST]
+            merge(items, [TORN, segment[BOOT], first + i, first + segment[COUNT] - 1, 0, 0, 0, {}])
+            break
+        offset += HEAD + size
+        if segment[DONE] >> i & 1:
+            continue
+        data = buf[:size]
+        for item in of(data, OVERFLOW):
+            n = item[4]
+            merge(items, item)
+        lost += n  # of the frame itself, which comes last
+        head = frame.peek(data)
+        if head[0] == frame.BIRTH and has_heirs:
+            # Frames that stay still need it.
+            write(frame.BIRTH, head[5], data[head[6] : size - AFTER])
+    for item in items:
+        write(frame.TOMBSTONE, None, content(item))
+    log.warn("spool: full, dropped %d frames with %d readings" % (segment[COUNT], lost))
+    spool.remove(segment)
+    return lost
