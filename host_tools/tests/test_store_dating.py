@@ -6,7 +6,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-
 from gasan.hil.scripted_node import ScriptedKeys, ScriptedNode, channel
 from gasan.host.store import open_reader, open_store, readings
 from gasan.host.store.dating import SEGMENT_MS, NodeMapping

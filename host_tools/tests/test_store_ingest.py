@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 import pytest
-
 from gasan.hil.scripted_node import ScriptedKeys, ScriptedNode, channel
 from gasan.host.account import account
 from gasan.host.store import crashes, open_reader, open_store, readings

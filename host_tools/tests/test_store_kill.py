@@ -1,7 +1,8 @@
-"""kill -9 of a process that ingests, at random moments: what it acknowledged is there, and nothing is there twice.
+"""kill -9 of a process that ingests, at random moments: what it acknowledged is there, and nothing is there
+twice.
 
-(kill -9 cannot show a missing sync, since the system keeps what was written; that the store syncs at every commit is
-what synchronous=FULL is for, and is tested where the database is opened.)
+(kill -9 cannot show a missing sync, since the system keeps what was written; that the store syncs at every
+commit is what synchronous=FULL is for, and is tested where the database is opened.)
 """
 
 import os
@@ -75,13 +76,15 @@ def check(db: Path, acknowledged: set[int]) -> None:
 
 
 async def ingest(db: Path, seed: int) -> None:
-    """The process that is killed: sends everything, in windows, some of it twice; prints what is acknowledged."""
+    """The process that is killed: sends everything, in windows, some of it twice; prints what is
+    acknowledged.
+    """
     random = Random(seed)
     node = ScriptedNode(Random(NODE_SEED))
     frames = frames_of(node)
     writer = StoreWriter(db, ScriptedKeys(node), group_ms=1)
     await writer.start()
-    have = await writer.call(lambda it: it.welcome(node.node_id, 1)) if db.exists() else []
+    have = await writer.call(lambda it: it.welcome(node.node_id, 1))
     following = have[0][1] if have else 0
     for seq in range(following):
         print(seq)

@@ -6,7 +6,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-
 from gasan.hil.scripted_node import ScriptedKeys, ScriptedNode, channel
 from gasan.host.errors import GasanError, InputError, TryAgainError
 from gasan.host.store import StoreUnavailableError, open_reader, open_store
@@ -35,7 +34,22 @@ def test_a_store_keeps_its_own_id(tmp_path: Path) -> None:
 def test_the_view_has_the_documented_columns(tmp_path: Path) -> None:
     with open_store(tmp_path / "a.sqlite") as store:
         names = [row[0] for row in store.connection.execute("SELECT * FROM readings").description]
-    assert names == ("node device channel time_ms time_err_ms value raw text unit quality boot seq".split())
+    assert names == (
+        [
+            "node",
+            "device",
+            "channel",
+            "time_ms",
+            "time_err_ms",
+            "value",
+            "raw",
+            "text",
+            "unit",
+            "quality",
+            "boot",
+            "seq",
+        ]
+    )
 
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:

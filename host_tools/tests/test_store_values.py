@@ -10,7 +10,6 @@ from random import Random
 from typing import Any
 
 import pytest
-
 from gasan.boards.places import ROOT
 from gasan.hil.scripted_node import Column, ScriptedKeys, ScriptedNode, channel
 from gasan.host.store import open_reader, open_store, readings
@@ -104,7 +103,9 @@ def test_negative_zero_and_denormals_keep_their_bits(tmp_path: Path) -> None:
 
 
 def test_scaling_is_one_correctly_rounded_division(tmp_path: Path, seed: int) -> None:
-    """Whether the view computes a value or the store did beforehand, it is the double nearest to the quotient."""
+    """Whether the view computes a value or the store did beforehand, it is the double nearest to the
+    quotient.
+    """
     random = Random(seed)
     birth: list[list[Any]] = []
     data: list[Column] = []

@@ -1,14 +1,16 @@
-"""The store's thread: groups, order, results only from disk, trouble that passes, one bad change among good ones."""
+"""The store's thread: groups, order, results only from disk, trouble that passes, one bad change among good
+ones.
+"""
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
 import pytest
-
 from gasan.hil.scripted_node import ScriptedKeys, ScriptedNode, channel
 from gasan.host.errors import InputError
 from gasan.host.store import writer as writer_module
@@ -108,8 +110,10 @@ def test_trouble_is_told_once_acknowledges_nothing_and_passes(
             limits.append("PRAGMA max_page_count = 1")  # what it takes already
             await writer.call(limit)
             rest = asyncio.create_task(take(writer, frames[2:]))
-            while writer.trouble is None:
+            deadline = time.monotonic() + 10
+            while writer.trouble is None and time.monotonic() < deadline:  # noqa: ASYNC110 - set by a thread
                 await asyncio.sleep(0.005)
+            assert writer.trouble is not None
             assert "the disk is full" in writer.trouble
             await asyncio.sleep(0.05)
             assert not rest.done() and count(tmp_path / "a.sqlite") == 2

@@ -10,6 +10,7 @@ next start's boot frame names the last count committed, and what was sampled bey
 can know, and it is in no figure.
 """
 
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -193,6 +194,7 @@ class _Boot:
     missed: int
     dropped: int
     uptime_ms: int
+    ordinal: int | None
     stored: int = 0
     frames: int = 0
     data_bytes: int = 0
@@ -203,6 +205,19 @@ class _Boot:
     pending: int = 0
     duplicated: int = 0
     losses: list[Loss] = field(default_factory=list)
+
+
+def _in_order(boots: list[_Boot], current: int | None) -> list[_Boot]:
+    """Oldest first. Where no boot frame has told, the boot in session is the newest, others before it."""
+    in_session = next((boot.ordinal for boot in boots if boot.id == current), None)
+    before = math.inf if in_session is None else in_session
+
+    def place(boot: _Boot) -> tuple[float, bool]:
+        if boot.ordinal is not None:
+            return boot.ordinal, True
+        return (math.inf, True) if boot.id == current else (before, False)
+
+    return sorted(boots, key=place)
 
 
 class _Books:
@@ -257,11 +272,11 @@ class _Books:
             _Boot(row[0], RangeSet.parse(row[1]), *row[2:])
             for row in self._db.execute(
                 "SELECT id, stored, closed, final_count, settled_seq, settled_count, sampled, committed,"
-                " missed, dropped, uptime_ms FROM boot WHERE node = ?"
-                " ORDER BY id = ?, ordinal IS NULL, ordinal, id",
-                (node_id, current),
+                " missed, dropped, uptime_ms, ordinal FROM boot WHERE node = ? ORDER BY id",
+                (node_id,),
             )
         ]
+        boots = _in_order(boots, current)
         sums = {
             boot_id: rest
             for boot_id, *rest in self._db.execute(
@@ -410,7 +425,8 @@ class _Books:
                 "SELECT channel.device, channel.name, json_extract(pair.value, '$[0]') AS number,"
                 " json_extract(pair.value, '$[1]') FROM tombstone JOIN frame ON frame.id = tombstone.frame"
                 " JOIN json_each(tombstone.channels) AS pair"
-                " LEFT JOIN channel ON channel.revision = frame.revision AND channel.number = number"
+                " LEFT JOIN channel ON channel.revision = frame.revision"
+                " AND channel.number = json_extract(pair.value, '$[0]')"
                 " WHERE tombstone.frame = ?",
                 (frame,),
             ):
