@@ -1,4 +1,4 @@
-"""CBOR: the standard's vectors, round trips, a second implementation, hostile bytes; on CPython and on the VM."""
+"""CBOR on CPython and on the VM: the standard's vectors, round trips, a second implementation, hostile bytes."""
 
 import importlib.util
 import json
@@ -92,7 +92,7 @@ def test_cbor2_reads_what_we_write_and_we_read_what_it_writes(seed: int) -> None
 
 
 def test_floats_are_as_short_as_they_can_be_and_keep_their_value() -> None:
-    for number in (0.0, -0.0, 65472.0, 65505.0, 2**-24, 2**-25, 1e-45, 3.4028235e38, 3.5e38, 1 / 3, 5e-324):
+    for number in (0.0, -0.0, 1024.0, 65505.0, 2**-24, 2**-25, 1e-45, 3.4028235e38, 3.5e38, 1 / 3, 5e-324):
         encoded = cbor.dumps(number)
         assert encoded == cbor2.dumps(number, canonical=True)
         assert str(cbor.loads(encoded)) == str(number)
