@@ -1,4 +1,4 @@
-"""CBOR on CPython and on the VM: the standard's vectors, round trips, a second implementation, hostile bytes."""
+"""CBOR on CPython and on the VM: the standard's vectors, round trips, another codec, hostile bytes."""
 
 import importlib.util
 import json

@@ -50,14 +50,17 @@ def check_vectors(vectors):
 
 
 # Each must be refused, and without allocating what its lengths say.
-HOSTILE = """
-18 1c 1f 3f 5f 7f 9f bf df ff c2 fe f9 fb00 81 a1 a101 1800 1817 190000 1900ff 1a0000ffff
-1b00000000ffffffff 5800 9817 b90017 5bffffffffffffffff 7bffffffffffffffff 9bffffffffffffffff
-bbffffffffffffffff 5a7fffffff 9a00ffffff ba00ffffff 99ffff00 9bffffffffffffffffff dbffffffffffffffff
-81ff a1ff bf01ff a201010102 a1f400 a18000 a1a000 a1c24101 5f6161ff 5f5f4101ffff 7f7f6161ffff
-7f4101ff 61ff 62c328 7f61c361a9ff c200 c24101 c2490001020304050607 c34a00010203040506070809 f800
-f814 f81f f8ff f7 e0 0000 8101ff
-""".split() + ["", "9f" * 40, "81" * 17 + "00", "c1" * 17 + "00", "a100" * 17 + "00"]
+HOSTILE = (
+    "18", "1c", "1f", "3f", "5f", "7f", "9f", "bf", "df", "ff", "c2", "fe", "f9", "fb00", "81",
+    "a1", "a101", "1800", "1817", "190000", "1900ff", "1a0000ffff", "1b00000000ffffffff", "5800",
+    "9817", "b90017", "5bffffffffffffffff", "7bffffffffffffffff", "9bffffffffffffffff",
+    "bbffffffffffffffff", "5a7fffffff", "9a00ffffff", "ba00ffffff", "99ffff00",
+    "9bffffffffffffffffff", "dbffffffffffffffff", "81ff", "a1ff", "bf01ff", "a201010102", "a1f400",
+    "a18000", "a1a000", "a1c24101", "5f6161ff", "5f5f4101ffff", "7f7f6161ffff", "7f4101ff", "61ff",
+    "62c328", "7f61c361a9ff", "c200", "c24101", "c2490001020304050607", "c34a00010203040506070809",
+    "f800", "f814", "f81f", "f8ff", "f7", "e0", "0000", "8101ff",
+    "", "9f" * 40, "81" * 17 + "00", "c1" * 17 + "00", "a100" * 17 + "00",
+)  # fmt: skip
 
 
 def check_hostile():
