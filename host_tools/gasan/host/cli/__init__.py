@@ -20,12 +20,12 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line and returns its exit code; whatever goes wrong is one line on stderr."""
-    # The help texts are made when the commands are imported, so the language has to be known before.
+    # The help texts are made when the commands are imported below, so the language has to be known before.
     set_language(_asked_language(arguments))
-    from gasan.host.cli.root import root
-
     verbose = bool({"-v", "--verbose"} & set(arguments))
     try:
+        from gasan.host.cli.root import root
+
         result = root.main(args=list(arguments), prog_name="gasan", standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.OK
     except click.exceptions.Abort:
