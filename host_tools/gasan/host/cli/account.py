@@ -11,7 +11,12 @@ from gasan.host.i18n import _
 __all__ = ["account"]
 
 
-@click.command(help=_("Say what nodes sampled and what became of it: stored, lost and why, still pending."))
+@click.command(
+    help=_(
+        "Say what became of all readings. "
+        "What nodes sampled is stored, dropped by rule, lost (and why) or pending."
+    )
+)
 @click.option("--node", help=_("Only of this node."))
 @database_options
 @json_option

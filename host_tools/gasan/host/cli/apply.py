@@ -20,7 +20,9 @@ __all__ = ["apply"]
 
 
 @click.command(
-    help=_("Send a changed site file to the nodes: shows what changes, waits until each node confirms.")
+    help=_(
+        "Send a changed site file to the nodes. Shows what changes, and waits until each node has confirmed."
+    )
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help=_("Only show what would change."))

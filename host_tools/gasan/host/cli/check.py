@@ -19,7 +19,9 @@ __all__ = ["check"]
 
 
 @click.command(
-    help=_("Check a site file or a device profile: every mistake, with its line and what to write instead.")
+    help=_(
+        "Check a site file or a device profile. Tells every mistake, with its line and what to write instead."
+    )
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option

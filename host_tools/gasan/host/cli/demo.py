@@ -13,7 +13,10 @@ __all__ = ["demo"]
 
 
 @click.command(
-    help=_("Run a virtual node that polls simulated equipment, until Ctrl-C; end with the account.")
+    help=_(
+        "Run the main job with simulated equipment. "
+        "A virtual node polls it until Ctrl-C; the account comes at the end."
+    )
 )
 @click.option("--seconds", type=click.FloatRange(min=0), help=_("End after so many seconds."))
 @click.option(

@@ -13,7 +13,7 @@ from gasan.host.problems import instead
 __all__ = ["logs"]
 
 
-@click.command(help=_("Print what a node says: its console and its log."))
+@click.command(help=_("Print what a node says on its console and in its log."))
 @click.argument("node")
 @click.option("-f", "--follow", is_flag=True, help=_("Go on with new lines, until Ctrl-C."))
 @click.option(

@@ -11,7 +11,10 @@ __all__ = ["maintenance"]
 
 
 @click.command(
-    help=_("Restart a node without its program and watchdog; its port is left to mpremote until --end.")
+    help=_(
+        "Leave a node to mpremote, and take it back. "
+        "It restarts without its program and watchdog; --end takes it back."
+    )
 )
 @click.argument("node")
 @click.option("--end", is_flag=True, help=_("Take the node back; reset it before."))

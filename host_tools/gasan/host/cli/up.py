@@ -15,7 +15,7 @@ __all__ = ["up"]
 
 
 @click.command(
-    help=_("Run the gateway of a site, and its virtual nodes, until Ctrl-C; end with the account.")
+    help=_("Run the gateway of a site, and its virtual nodes. Until Ctrl-C; the account comes at the end.")
 )
 @click.option(
     "--site", "file", type=click.Path(path_type=Path), required=True, help=_("Site file; see gasan init.")
