@@ -348,6 +348,20 @@ def test_account_as_json(database: Path) -> None:
     assert (told["nodes"], told["readings_stored"], told["lost_reasons"]) == (1, 5, {})
 
 
+def test_bench_of_a_workload(tmp_path: Path) -> None:
+    workloads = Path(__file__).parents[2] / "protocols" / "workloads"
+    result = _python("bench", "frame", "--workload", str(workloads / "w1_meter_10x12.json"), "--json")
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert list(told) == ["readings", "bytes_per_reading", "us_per_reading", "allocated_bytes", "exact"]
+    assert (told["readings"], told["exact"]) == (120, True)
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text("{}", encoding="utf-8")
+    result = _python("bench", "frame", "--workload", str(wrong), "--json")
+    assert result.returncode == ExitCode.WRONG_INPUT
+    assert (result.stdout, result.stderr.count("\n")) == ("", 1)
+
+
 @pytest.mark.parametrize("verb", [["tail"], ["logs", "press-1", "-f"], ["maintenance", "press-1"]])
 def test_no_gateway(tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: list[str]) -> None:
     assert cli.run([*verb, "--state", str(tmp_path)]) == ExitCode.FAILED

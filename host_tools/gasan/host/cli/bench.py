@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import click
+from gasan.boards.vm import VmMissing
 from gasan.host.cli.options import command_options, json_option
+from gasan.host.errors import InputError, TryAgainError
 from gasan.host.i18n import _
 
 __all__ = ["bench"]
@@ -29,9 +31,14 @@ def bench() -> None:
 @command_options
 def frame(workload: Path, as_json: bool) -> None:
     # The bench belongs to the test side, which only this command needs.
-    from gasan.hil.bench.frame import measure
+    from gasan.hil.bench.frame import WorkloadError, measure
 
-    measured = measure(workload)
+    try:
+        measured = measure(workload)
+    except WorkloadError as error:
+        raise InputError(str(error)) from error
+    except VmMissing as error:
+        raise TryAgainError(str(error)) from error
     if as_json:
         click.echo(json.dumps(measured))
         return
