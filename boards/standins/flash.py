@@ -9,6 +9,7 @@ new object: a file that died with an old one must not write into the next life's
 import struct
 
 _EIO = -5
+_EINVAL = -22
 
 # Where a cut falls into its operation.
 BEFORE = 0
@@ -67,17 +68,15 @@ class Flash:
         return 0
 
     def writeblocks(self, block, buf, offset=-1):
-        if offset < 0:  # the simple interface erases by itself
-            for b in range(block, block + len(buf) // self._block):
-                if self._erase(b):
-                    return _EIO
-            offset = 0
-        at = block * self._block + offset
-        size = len(buf)
-        if at % self._page or size % self._page:
-            return -22  # EINVAL
+        at = block * self._block
+        if offset >= 0:
+            at += offset
+        elif self._erase_for(block, len(buf)):  # the simple interface erases by itself
+            return _EIO
+        if at % self._page or len(buf) % self._page:
+            return _EINVAL
         done = 0
-        while done < size:
+        while done < len(buf):
             if self._program(at + done, buf, done):
                 return _EIO
             done += self._page
@@ -94,33 +93,47 @@ class Flash:
             return _EIO if self.dead else 0
         return None
 
+    # What is called for every operation keeps its frame below 12 words, or it would come from the heap.
+
     def _program(self, at, buf, start):
         if self.dead:
             return _EIO
-        page = self._page
         store = self._store
-        old = self._old
         store.seek(at)
-        store.readinto(old)
-        cut = self.programs + self.erases == self._cut_at
-        if old == self._blank and not cut:
-            store.seek(at)
-            store.write(buf, start, page)
-        else:
-            new = self._new
-            wrong = 0
-            for i in range(page):
-                byte = buf[start + i]
-                new[i] = byte & old[i]
-                wrong |= new[i] ^ byte
-            if wrong:
-                self.overwrites += 1
-            if cut:
-                return self._end(at, page, False)
-            store.seek(at)
-            store.write(new)
+        store.readinto(self._old)
+        if self._old != self._blank or self.programs + self.erases == self._cut_at:
+            return self._program_over(at, buf, start)
+        store.seek(at)
+        store.write(buf, start, self._page)
         self.programs += 1
         self._tell()
+        return 0
+
+    def _program_over(self, at, buf, start):
+        """Program a page that is not blank, or the one at which the power is cut."""
+        old = self._old
+        new = self._new
+        wrong = 0
+        for i in range(self._page):
+            byte = buf[start + i]
+            new[i] = byte & old[i]
+            wrong |= new[i] ^ byte
+        if wrong:
+            self.overwrites += 1
+        if self.programs + self.erases == self._cut_at:
+            return self._end(at, self._page, False)
+        self._store.seek(at)
+        self._store.write(new)
+        self.programs += 1
+        self._tell()
+        return 0
+
+    def _erase_for(self, block, size):
+        while size > 0:
+            if self._erase(block):
+                return _EIO
+            block += 1
+            size -= self._block
         return 0
 
     def _erase(self, block):
@@ -142,7 +155,8 @@ class Flash:
         store = self._store
         mode = self._cut_mode
         noise = self._cut_arg % 65536 + 1
-        for start in range(0, size, page):
+        start = 0
+        while start < size:  # a range with a variable step would be an object
             if erase:
                 store.seek(at + start)
                 store.readinto(self._old)
@@ -161,6 +175,7 @@ class Flash:
                 old[i] = (old[i] & keep) | (new[i] & (keep ^ 255))
             store.seek(at + start)
             store.write(old)
+            start += page
         self.dead = True
         if self._on_cut:
             self._on_cut()

@@ -151,6 +151,9 @@ def main():
     except SystemExit:
         pass
     sys.stdout.write("MPY: soft reboot\n")
+    scope.clear()
+    sys.modules.clear()
+    gc.collect()  # a soft reset runs the finalisers: files that were left open are closed
     control.say(b"R soft-raw\n" if raw else b"R soft\n")
 
 

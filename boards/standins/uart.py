@@ -139,10 +139,7 @@ class UART(io.IOBase):
         self._tx_end = time.ticks_add(start, n * self._char_us)
         self._tx_ms = time.ticks_ms()
         if self._alive() and self._ready(select.POLLOUT):
-            try:
-                self._file.write(buf)
-            except OSError:
-                self._lost()
+            self._send(buf)
         return n  # a line takes every byte, whether somebody listens or not
 
     def txdone(self):
@@ -219,42 +216,47 @@ class UART(io.IOBase):
                 return True
         return False
 
+    def _send(self, buf):
+        try:
+            self._file.write(buf)
+        except OSError:
+            self._lost()
+
+    def _fetch(self):
+        """Read from the terminal into the scratch buffer; how many bytes."""
+        try:
+            return self._file.readinto(self._got) or 0
+        except OSError:
+            self._lost()
+            return 0
+
     def _pull(self):
         """Move what has arrived into the ring."""
-        if self._file is None and not self._alive():
-            return
-        got = self._got
-        rx = self._rx
-        size = len(rx)
-        while True:
-            try:
-                n = self._file.readinto(got)
-            except OSError:
-                self._lost()
-                return
-            if not n:
-                return
-            tail = self._head + self._held
-            for i in range(n):
-                if self._held == size:
-                    self.overruns += 1
-                else:
-                    rx[tail % size] = got[i]
-                    tail += 1
-                    self._held += 1
-            if n < len(got):
-                return
+        n = len(self._got)
+        while n == len(self._got) and self._alive():
+            n = self._fetch()
+            if n:
+                self._store(n)
+
+    # Frames of more than 11 words would come from the heap: the next two are kept small.
+
+    def _store(self, n):
+        room = len(self._rx) - self._held
+        if n > room:
+            self.overruns += n - room
+            n = room
+        i = 0
+        while i < n:
+            self._rx[(self._head + self._held) % len(self._rx)] = self._got[i]
+            self._held += 1
+            i += 1
 
     def _take(self, buf, n):
-        rx = self._rx
-        size = len(rx)
-        head = self._head
-        for i in range(n):
-            buf[i] = rx[head]
-            head += 1
-            if head == size:
-                head = 0
-        self._head = head
+        i = 0
+        while i < n:
+            buf[i] = self._rx[self._head]
+            self._head = (self._head + 1) % len(self._rx)
+            i += 1
         self._held -= n
 
     def _wait(self):
