@@ -222,6 +222,15 @@ def test_comments_and_order_of_keys_change_nothing(folder: Path) -> None:
     assert other_port.config == before.config, "where a virtual UART is connected is no matter of the node"
 
 
+def test_pins_of_a_real_board(folder: Path) -> None:
+    real = SITE.replace('board = "virtual"', 'board = "esp32_generic"\nlink = "serial:/dev/ttyUSB0"')
+    real = real.replace('port = "/dev/pts/7"\n', "").replace('air = "127.0.0.1:7300"\n', "")
+    usual = cbor2.loads(_compile(folder, real).config)[3][0][2]
+    assert usual == {1: 2, 2: 19200, 3: 1, 4: 1, 5: 3, 6: 17, 7: 16}
+    own = real.replace("uart = 2", "uart = 2\ntx_pin = 18\nrx_pin = 19")
+    assert cbor2.loads(_compile(folder, own).config)[3][0][2] == usual | {6: 18, 7: 19}
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("unit = 9", "unit = 8"), ('"2s"', '"3s"'), ('parity = "even"', 'parity = "odd"')]
 )

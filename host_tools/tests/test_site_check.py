@@ -110,6 +110,7 @@ def test_what_a_site_says(tmp_path: Path) -> None:
     assert isinstance(rtu, RtuBus)
     assert (rtu.uart, rtu.port, rtu.baudrate, rtu.parity, rtu.stop_bits) == (1, None, 9600, "even", 1)
     assert rtu.bits_per_character == 11
+    assert rtu.pins == (4, 5)
     meter, oven = rtu.devices
     assert [(channel.profile.name, channel.period_ms) for channel in meter.channels] == [
         ("voltage", 2000),
@@ -206,6 +207,7 @@ MISTAKES: dict[str, tuple[str, str, int, str]] = {
     "baudrate odd": ("baudrate = 9600", "baudrate = 9800", 15, "did you mean 9600?"),
     "parity": ('"even"', '"evn"', 16, "parity = \"evn\" is not known; did you mean 'even'?"),
     "stop bits": ('parity = "even"', "stop_bits = 3", 16, "stop_bits = 3 is not known; write one of 1, 2"),
+    "one pin": ("uart = 1", "uart = 1\ntx_pin = 4", 11, "'tx_pin' and 'rx_pin' go together; write both"),
     "port on a real board": ("uart = 1", 'port = "/dev/ttyUSB0"', 14, "'port' is only for a virtual board"),
     "port missing": ('port = "/dev/ttyUSB7"\n', "", 59, "'port' is missing"),
     "device name missing": ('name = "oven"\n', "", 26, "'name' is missing"),

@@ -165,6 +165,8 @@ def _bus(bus: Bus, numbering: _Numbering) -> list[Any]:
         params = {1: bus.uart, 2: bus.baudrate, 3: _PARITIES[bus.parity], 4: bus.stop_bits}
         if bus.de_re_pin is not None:
             params[5] = bus.de_re_pin
+        if bus.pins is not None:
+            params[6], params[7] = bus.pins
         devices = [_modbus_device(device, numbering) for device in bus.devices]
     elif isinstance(bus, TcpBus):
         params = {1: _host(bus.host), 2: bus.port}

@@ -82,7 +82,8 @@ def _bus(kind: int, params: dict[int, Any]) -> str:
     if kind == 0:
         line = f"{params[2]} baud, {_PARITIES[params[3]]}, {params[4]} stop"
         text = f"{_BUS_TYPES[kind]}, uart {params[1]}, {line}"
-        return f"{text}, de_re_pin {params[5]}" if 5 in params else text
+        pins = {"de_re_pin": 5, "tx_pin": 6, "rx_pin": 7}
+        return ", ".join([text, *(f"{name} {params[key]}" for name, key in pins.items() if key in params)])
     if kind == 1:
         return f"{_BUS_TYPES[kind]}, {params[1]}, port {params[2]}"
     return f"{_BUS_TYPES[kind]}, scan {duration_text(params[2])} in {duration_text(params[1])}"

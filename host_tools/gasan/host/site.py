@@ -55,7 +55,11 @@ class BleDevice:
 
 @dataclass(frozen=True)
 class RtuBus:
-    """A Modbus RTU line. `port` is what a virtual board's UART is connected to, None on a real board."""
+    """A Modbus RTU line.
+
+    `port` is what a virtual board's UART is connected to, None on a real board. `pins` are TX and RX of a real
+    board, None on a virtual one.
+    """
 
     name: str
     uart: int
@@ -63,6 +67,7 @@ class RtuBus:
     baudrate: int
     parity: str
     stop_bits: int
+    pins: tuple[int, int] | None
     de_re_pin: int | None
     devices: tuple[ModbusDevice, ...]
 

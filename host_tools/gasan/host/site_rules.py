@@ -296,6 +296,12 @@ class _Rules:
             )
         others = [f"uart = {number}" for number in sorted(board.uarts) if number != uart]
         uarts.add(here, uart, _("UART {value} is already used in line {line}"), one_of(others))
+        if (table.tx_pin is None) != (table.rx_pin is None):
+            self._error(
+                path,
+                _("'tx_pin' and 'rx_pin' go together"),
+                _("write both, or none for the usual pins of the UART"),
+            )
         bus = RtuBus(
             name=table.name,
             uart=uart,
@@ -303,6 +309,7 @@ class _Rules:
             baudrate=table.baudrate,
             parity=table.parity,
             stop_bits=table.stop_bits,
+            pins=_pins(table, board, uart),
             de_re_pin=table.de_re_pin,
             devices=devices,
         )
@@ -516,6 +523,15 @@ class _Rules:
         if not isinstance(data, dict):
             return data
         return {key: value for key, value in data.items() if not _SECRET_KEY.search(key)}
+
+
+def _pins(table: RtuBusTable, board: Board, uart: int) -> tuple[int, int] | None:
+    """TX and RX: those of the site file, else the usual ones of the board's UART."""
+    if table.tx_pin is not None and table.rx_pin is not None:
+        return table.tx_pin, table.rx_pin
+    if board.name == _VIRTUAL or uart not in board.uarts:
+        return None
+    return board.uarts[uart].tx, board.uarts[uart].rx
 
 
 def _period(table: ModbusDeviceTable, profile: Profile, channel: str) -> int:

@@ -60,6 +60,8 @@ class RtuBusTable(BusTable):
     baudrate: int = Field(examples=[9600])
     parity: Literal["none", "even", "odd"] = Field(default="none", examples=["none"])
     stop_bits: Literal[1, 2] = Field(default=1, examples=[1])
+    tx_pin: int | None = Field(default=None, ge=0, le=48, examples=[4])
+    rx_pin: int | None = Field(default=None, ge=0, le=48, examples=[5])
     de_re_pin: int | None = Field(default=None, ge=0, le=48, examples=[2])
 
 
