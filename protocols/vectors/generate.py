@@ -13,7 +13,8 @@ from typing import Any
 
 from gasan.hil.bench.frame_plan import FramePlan, GroupPlan, Identity
 from gasan.hil.bench.workload import load
-from gasan.hil.frame_judges import open_with_pycose, readings_by_cbor2, validate
+from gasan.hil.frame_by_cbor2 import readings_by_cbor2
+from gasan.hil.frame_judges import open_with_pycose, validate
 from gasan.wire import cbor, frame
 from gasan.wire.columns import TYPE, WIDTH
 
