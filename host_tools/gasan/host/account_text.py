@@ -33,9 +33,9 @@ def sentence(node: NodeAccount) -> str:
     if node.sampled == 0 and node.stored == 0:
         return _("{node}: no readings yet.").format(node=node.node)
     if node.lost:
-        said = ngettext(
-            "{node} lost {n} of {all} readings.", "{node} lost {n} of {all} readings.", node.lost
-        ).format(node=node.node, n=count_text(node.lost), all=count_text(node.sampled))
+        said = _("{node} lost {n} of {all} readings.").format(
+            node=node.node, n=count_text(node.lost), all=count_text(node.sampled)
+        )
     else:
         said = _("{node} lost nothing: {n} of {all} readings are stored.").format(
             node=node.node, n=count_text(node.stored), all=count_text(node.sampled)
@@ -90,7 +90,9 @@ def _figures(account: Account) -> list[str]:
 
 def _loss(node: str, loss: Loss) -> str:
     reason = _(_REASONS[loss.reason]) if loss.reason in _REASONS else loss.reason
-    said = _("{node}: {n} readings, {reason}").format(node=node, n=count_text(loss.readings), reason=reason)
+    said = ngettext("{node}: {n} reading, {reason}", "{node}: {n} readings, {reason}", loss.readings).format(
+        node=node, n=count_text(loss.readings), reason=reason
+    )
     if loss.from_ms is not None and loss.to_ms is not None:
         said += _(" ({start} to {end})").format(start=_moment(loss.from_ms), end=_moment(loss.to_ms))
     return said

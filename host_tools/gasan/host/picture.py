@@ -121,7 +121,7 @@ class Picture:
             self._say(self._note)
         states: list[tuple[str, str]] = []
         due = 0.0
-        while True:
+        while self._last is None:
             snapshot = self._snapshot()
             now = [(node.name, node.state) for node in snapshot.nodes]
             if now != states or self.seconds() >= due:

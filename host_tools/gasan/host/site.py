@@ -57,8 +57,8 @@ class BleDevice:
 class RtuBus:
     """A Modbus RTU line.
 
-    `port` is what a virtual board's UART is connected to, None on a real board. `pins` are TX and RX of a real
-    board, None on a virtual one.
+    `port` is what a virtual board's UART is connected to, None on a real board. `pins` are TX and RX of a
+    real board, None on a virtual one.
     """
 
     name: str
