@@ -49,6 +49,10 @@ def updated(language: str) -> Catalog:
     with catalogue_path(language).open("rb") as opened:
         catalogue = read_po(opened, locale=language)
     catalogue.update(template(), no_fuzzy_matching=True)
+    for message in catalogue:
+        if message.id and message.fuzzy:  # its form has changed
+            message.flags.discard("fuzzy")
+            message.string = ""
     catalogue.creation_date = catalogue.revision_date = _DATE
     return catalogue
 
