@@ -1,7 +1,7 @@
 """What a board runs after boot.py: the node, unless the boot before asked for maintenance.
 
-A maintenance boot leaves the REPL free and the watchdog off, so that mpremote can work; the reset after it is an
-ordinary one. It is asked for by the gateway's command, or by Ctrl-C while no gateway has the console.
+A maintenance boot leaves the REPL free and the watchdog off, so that mpremote can work; the reset after it is
+an ordinary one. It is asked for by the gateway's command, or by Ctrl-C while no gateway has the console.
 """
 
 import gc
@@ -17,8 +17,9 @@ except OSError:
 if word == "maintenance":
     print("gasan: maintenance, the node is not started; machine.reset() starts it")
 else:
-    # What loading leaves behind is collected at once, else it is strewn between what stays, and the large buffers
-    # find no place. Leaves first: an import within an import stands on the stack of the outer one (rp2 has 8 KB).
+    # What loading leaves behind is collected at once, else it is strewn between what stays, and the large
+    # buffers find no place. Leaves first: an import within an import stands on the stack of the outer one
+    # (rp2 has 8 KB).
     gc.threshold(2048)
     for name in ("cbor", "cose", "columns", "encoder", "frame", "link"):
         __import__("gasan.wire." + name)

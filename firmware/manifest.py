@@ -2,8 +2,8 @@
 
     make -C ports/rp2 FROZEN_MANIFEST=.../firmware/manifest.py
 
-Without such a build the same modules are copied to /lib as .mpy; boot.py and main.py are copied to / in any case.
-On a node a module is loaded only when its config needs it.
+Without such a build the same modules are copied to /lib as .mpy; boot.py and main.py are copied to / in any
+case. On a node a module is loaded only when its config needs it.
 """
 
 package(

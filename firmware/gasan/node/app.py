@@ -1,13 +1,13 @@
 """The node at work: starts its parts and watches over them.
 
 One supervisor owns the tasks, the watchdog and the reset. A task that raises is started again after a growing
-pause; when one hangs, or the supervisor fails, the reason goes to flash and the board resets: a crash frame of the
-next boot tells of it. After three such boots in a row the node starts without sources for a while, so that a config
-that kills it can be replaced.
+pause; when one hangs, or the supervisor fails, the reason goes to flash and the board resets: a crash frame
+of the next boot tells of it. After three such boots in a row the node starts without sources for a while, so
+that a config that kills it can be replaced.
 
-Memory: buffers are made at the start, and the code that only a start needs is dropped after it. Garbage is collected
-with every write to flash (batcher.py) and, as a net beneath that, whenever a quarter of what was free after the start
-has been allocated.
+Memory: buffers are made at the start, and the code that only a start needs is dropped after it. Garbage is
+collected with every write to flash (batcher.py) and, as a net beneath that, whenever a quarter of what was
+free after the start has been allocated.
 """
 
 import asyncio
@@ -85,9 +85,10 @@ def _forget(package: str, *names: str) -> None:
 class Node:
     """All that runs, and what the link may ask of it.
 
-    id, generation, k_link: of the key. boot: 8 random bytes; ordinal: its number. rev: of the config, zeros without
-    one; slots_state: of the slots of the config. sources: (name, source) each. lateness: of the supervisor's steps, in
-    ms, the worst since the last health frame. restarts: of tasks that raised. due: the word of a reset to be done.
+    id, generation, k_link: of the key. boot: 8 random bytes; ordinal: its number. rev: of the config, zeros
+    without one; slots_state: of the slots of the config. sources: (name, source) each. lateness: of the
+    supervisor's steps, in ms, the worst since the last health frame. restarts: of tasks that raised. due: the
+    word of a reset to be done.
     """
 
     spool = sampler = batcher = None

@@ -1,8 +1,8 @@
 """Frames of this boot: numbers them, writes batches and messages, and sees that what is lost is told.
 
-The only writer of the spool. Flash is written while no line has a transaction under way, since a board switches its
-interrupts off for each erase (rp2: 45 ms). A frame that the flash refuses is lost, its number is spent, and a
-tombstone tells of it as soon as the flash takes one.
+The only writer of the spool. Flash is written while no line has a transaction under way, since a board
+switches its interrupts off for each erase (rp2: 45 ms). A frame that the flash refuses is lost, its number is
+spent, and a tombstone tells of it as soon as the flash takes one.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ _QUIET_MS = const(3000)
 class Batcher:
     """Writes the frames of one boot.
 
-    boot, rev: 8 bytes each. locks: of the lines that must be quiet. seq: of the next frame. count: readings in all
-    frames so far. lost: readings in frames that were given up. heap_free, heap_low: bytes free after the last
-    collection, and after the worst one.
+    boot, rev: 8 bytes each. locks: of the lines that must be quiet. seq: of the next frame. count: readings
+    in all frames so far. lost: readings in frames that were given up. heap_free, heap_low: bytes free after
+    the last collection, and after the worst one.
     """
 
     def __init__(self, writer, spool, sampler, clock, boot: bytes, rev: bytes) -> None:
@@ -56,11 +56,11 @@ class Batcher:
         await self.quietly(self._flush)
 
     async def put(self, kind: int, content) -> None:
-        """Write a frame of another kind than data; content as FrameWriter.content takes it, or bytes of CBOR."""
+        """Write a frame of another kind than data; content: as FrameWriter.content takes it, or CBOR."""
         await self.quietly(self._put, kind, content)
 
     async def quietly(self, work, *args):
-        """Call what writes to flash while the lines are quiet; returns its result. Collects garbage as well."""
+        """Call what writes to flash while the lines are quiet; returns its result. Collects garbage."""
         async with self._turn:
             held = []
             try:

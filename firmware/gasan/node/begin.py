@@ -1,7 +1,7 @@
 """What only the start of a node needs; the app drops this module, and what it loads, once the node runs.
 
-/secret/key: the node's id and key. /cfg: the config, in two slots. /boot.n: the number and the id of the boot before.
-/crash: what is left of it if it crashed.
+/secret/key: the node's id and key. /cfg: the config, in two slots. /boot.n: the number and the id of the boot
+before. /crash: what is left of it if it crashed.
 """
 
 import gc
@@ -111,7 +111,7 @@ async def begin(node, key: bytes, word: str, crash: str) -> list:
 
 
 def _count(boot: bytes, found: recover.Found) -> tuple:
-    """Count this boot in flash; returns (ordinal, boot before, its last seq, its readings), None where unknown."""
+    """Count this boot in flash; (ordinal, boot before, its last seq, its readings), None where unknown."""
     last = found.last
     try:
         with open(_ORDINAL, "rb") as f:

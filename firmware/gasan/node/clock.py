@@ -4,7 +4,7 @@ from time import ticks_diff, ticks_ms
 
 
 class Clock:
-    """Extends ``ticks_ms`` to any width. ``now`` must be called at least every 6 days (the supervisor does)."""
+    """Extends ``ticks_ms``. ``now`` must be called at least every 6 days (the supervisor does)."""
 
     def __init__(self, ticks=ticks_ms) -> None:
         self._ticks = ticks

@@ -1,7 +1,7 @@
 """A node's config and key, as they come out of flash: CBOR that the gateway compiled from the site file.
 
-config = [2, node name, limits, [* bus], [+ meaning]]; bus = [type, name, params, [* device]]. What stands in a
-bus is for its source to check; a meaning is the tail of a birth frame and is passed on as it is.
+config = [2, node name, limits, [* bus], [+ meaning]]; bus = [type, name, params, [* device]]. What stands in
+a bus is for its source to check; a meaning is the tail of a birth frame and is passed on as it is.
 """
 
 from gasan.wire import cbor
@@ -31,8 +31,9 @@ class ConfigError(ValueError):
 class Config:
     """What the app needs of a config; the meanings are left in flash (see ``births``).
 
-    name: the node's; max_age_ms and max_bytes: when a batch is closed; spool_bytes: flash that frames may take;
-    watchdog: False for a bench without one; buses: [type, name, params, devices] each; channels: their number.
+    name: the node's; max_age_ms and max_bytes: when a batch is closed; spool_bytes: flash that frames may
+    take; watchdog: False for a bench without one; buses: [type, name, params, devices] each; channels: their
+    number.
     """
 
     def __init__(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The figures that a node tells about itself, in STATUS messages and health frames (keys: protocols/frame.md)."""
+"""The figures that a node tells about itself, in STATUS and in health frames (keys: protocols/frame.md)."""
 
 _SATURATED = (1 << 32) - 1
 

@@ -1,4 +1,5 @@
-"""Lines for people, like ``12345 I spool: 3 frames``: to the console, or to a small ring when a link carries them.
+"""Lines for people, like ``12345 I spool: 3 frames``: to the console, or to a small ring when a link carries
+them.
 
 Every line is bounded. When the ring is full its oldest line goes, and the next one taken tells how many went.
 """

@@ -1,8 +1,8 @@
 """Frames that have to be given up, and the tombstones that tell of them. Loaded when it comes to that.
 
-An item is the content of a tombstone as a list, with the channels as a dict:
-[reason, boot, first seq, last seq, readings, mono from, mono to, {channel: readings}]. Items of one boot whose
-sequence numbers follow each other are merged, so that a long outage leaves a few of them.
+An item is the content of a tombstone as a list, with the channels as a dict: [reason, boot, first seq, last
+seq, readings, mono from, mono to, {channel: readings}]. Items of one boot whose sequence numbers follow each
+other are merged, so that a long outage leaves a few of them.
 """
 
 from gasan.node import log
@@ -21,7 +21,7 @@ _DROPS_MAX = const(8)  # segments dropped to make room for one frame
 
 
 def of(data, reason: int) -> list:
-    """The items that stand for a frame which is given up: its own, and before it the one that a tombstone carried."""
+    """The items that stand for a frame which is given up: the one that it carried as a tombstone, its own."""
     kind, boot, seq, _, mono, _, at = frame.peek(data)
     item = [reason, boot, seq, seq, 0, mono, mono, {}]
     if kind == frame.TOMBSTONE:

@@ -3,12 +3,12 @@
 import os
 
 from gasan.node import log, losses
-from gasan.node.spool import BOOT, COUNT, FIRST, HEAD, NUMBER, SIZE
+from gasan.node.spool import BOOT, COUNT, FIRST, HEAD, SIZE
 from gasan.wire import cbor, frame
 
 
 class Found:
-    """last: (boot, sequence number, readings) at the end of the boot before, or None; ordinal: the newest seen, or 0."""
+    """last: (boot, seq, readings) at the end of the boot before, or None; ordinal: the newest seen, or 0."""
 
     last: tuple | None = None
     ordinal = 0

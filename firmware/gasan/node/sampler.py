@@ -1,8 +1,9 @@
 """Where sources put what they read: groups of channels that are read together, one row per reading.
 
-Between ``start`` and ``finish`` a source does not await, and nothing is allocated on this path (until the count
-of readings passes 2**30, on 32 bits). A group holds twice the rows that are due while a batch is open, since
-writing a batch waits for the lines to be quiet. A row that comes when a group is full is counted as missed.
+Between ``start`` and ``finish`` a source does not await, and nothing is allocated on this path (until the
+count of readings passes 2**30, on 32 bits). A group holds twice the rows that are due while a batch is open,
+since writing a batch waits for the lines to be quiet. A row that comes when a group is full is counted as
+missed.
 """
 
 from time import ticks_add, ticks_diff, ticks_ms
@@ -18,7 +19,8 @@ _FIRST_GUESS = 40
 class Rows(columns.Group):
     """A Group with a spare row and a time base of its own.
 
-    rows: how many it holds; base: the tick that its times count from; first: the oldest row that is in no frame yet.
+    rows: how many it holds; base: the tick that its times count from; first: the oldest row that is in no
+    frame yet.
     """
 
     def __init__(self, channels, types: bytes, rows: int, period_ms: int) -> None:

@@ -1,11 +1,12 @@
 """Frames in flash, until the gateway has them: append-only segment files, the oldest dropped first.
 
-/spool/XXXXXXXX holds records: length (u16) and CRC-32 of the frame, big-endian, then the frame. A frame is committed
-when ``append`` returns. A segment holds frames of one boot, numbered without a gap; each boot begins a new one. What
-was acknowledged is marked in memory only: after a restart the gateway says again what it has. ``sweep`` removes
-files, and is called while the lines are quiet, as every other write.
+/spool/XXXXXXXX holds records: length (u16) and CRC-32 of the frame, big-endian, then the frame. A frame is
+committed when ``append`` returns. A segment holds frames of one boot, numbered without a gap; each boot
+begins a new one. What was acknowledged is marked in memory only: after a restart the gateway says again what
+it has. ``sweep`` removes files, and is called while the lines are quiet, as every other write.
 
-``gasan.node.recover`` takes in what earlier boots left, ``gasan.node.losses`` drops the oldest when flash runs out.
+``gasan.node.recover`` takes in what earlier boots left, ``gasan.node.losses`` drops the oldest when flash
+runs out.
 """
 
 import asyncio
@@ -35,9 +36,9 @@ _TORN = const(2)  # reason of a tombstone
 class Spool:
     """The frames in ``folder``, which may take ``budget`` bytes of flash.
 
-    event: set when a frame was committed. frames: neither acknowledged nor dropped. delivered: the gateway has all
-    frames of this boot below that number. unswept: there is something to sweep. debts: items of tombstones that
-    are still to be written (gasan.node.losses). segments: oldest first.
+    event: set when a frame was committed. frames: neither acknowledged nor dropped. delivered: the gateway
+    has all frames of this boot below that number. unswept: there is something to sweep. debts: items of
+    tombstones that are still to be written (gasan.node.losses). segments: oldest first.
     """
 
     def __init__(self, folder: str, budget: int) -> None:
@@ -107,7 +108,7 @@ class Spool:
     # Sending
 
     def next(self, buf) -> int:
-        """Copy the next frame to be sent, in order, into ``buf`` and return its length; 0 when there is none."""
+        """Copy the next frame to be sent into ``buf`` and return its length; 0 when there is none."""
         cursor = self._cursor
         for segment in self.segments:
             if segment[NUMBER] < cursor[0] or _is_done(segment):
@@ -123,10 +124,14 @@ class Spool:
                     if not segment[DONE] >> i & 1:
                         return size
                     continue
-                # It has rotted, and with it what stands behind it.
-                last = segment[FIRST] + segment[COUNT] - 1
-                self.owe([_TORN, segment[BOOT], segment[FIRST] + i, last, 0, 0, 0, {}])
-                self._mark(segment, (1 << segment[COUNT]) - (1 << i))
+                # It has rotted, and what stands behind it cannot be found.
+                rest = (1 << segment[COUNT]) - (1 << i)
+                if rest & ~segment[DONE]:
+                    last = segment[FIRST] + segment[COUNT] - 1
+                    self.owe([_TORN, segment[BOOT], segment[FIRST] + i, last, 0, 0, 0, {}])
+                    self._mark(segment, rest)
+                if segment is self.segments[-1]:
+                    self._close_tail()
                 cursor[1] = segment[COUNT]
         return 0
 
@@ -155,7 +160,7 @@ class Spool:
             self.unswept = True
 
     def read(self, segment: list, offset: int, buf) -> int:
-        """Read the frame at ``offset`` into ``buf``: its length, 0 at the end of the file, -1 if there is none."""
+        """Read the frame at ``offset`` into ``buf``: its length, 0 at the end of the file, -1 if it is none."""
         try:
             f = self._open(segment)
             f.seek(offset)
@@ -200,7 +205,7 @@ class Spool:
         return n > 1 and (n >= _SEGMENTS_MAX or self.used() + self._block > self._budget)
 
     def sweep(self) -> None:
-        """Remove the segments that are done with, save the newest: from it the next boot learns where this one ended."""
+        """Remove the segments that are done with, save the newest: it tells the next boot where this one ended."""
         self.unswept = False
         for segment in self.segments[:-1]:
             if _is_done(segment):

@@ -1,4 +1,4 @@
-"""For programs on the VM: a littlefs in memory, over the stand-in flash, and the parts of a node that write to it."""
+"""For programs on the VM: littlefs in memory, over the stand-in flash, and the parts of a node that write."""
 
 import io
 import os

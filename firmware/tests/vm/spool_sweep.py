@@ -1,8 +1,10 @@
-"""Cut the power at every flash operation while frames are written, acknowledged and dropped; start again and look.
+"""Cut the power at every flash operation while frames are written, acknowledged and dropped; start again and
+look.
 
-Arguments: folder of the stand-ins, seed, name of a deliberate mistake ("none" for none). Prints the number of cuts,
-or the first broken invariant: a committed frame is there bit for bit, or acknowledged, or told by a tombstone that
-is there; no other frame is there, save the one that was being written; the spool takes new frames.
+Arguments: folder of the stand-ins, seed, name of a deliberate mistake ("none" for none). Prints the number of
+cuts, or the first broken invariant: a committed frame is there bit for bit, or acknowledged, or told by a
+tombstone that is there; no other frame is there, save the one that was being written; the spool takes new
+frames.
 """
 
 import asyncio

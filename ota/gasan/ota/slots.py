@@ -6,8 +6,8 @@ a rename, names the slot in use. New content is written to the other slot, activ
     STABLE --activate--> ARMED --start--> TRIAL --confirm--> STABLE
                                             '---a start before the confirm---> ROLLED_BACK
 
-Whatever is cut, at any moment, a start finds the old or the new content, whole. A slot that rots is noticed by
-its hash, and the other one is used. Plain files and no clock: the same code runs on a node and on CPython.
+Whatever is cut, at any moment, a start finds the old or the new content, whole. A slot that rots is noticed
+by its hash, and the other one is used. Plain files and no clock: the same code runs on a node and on CPython.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ class Slots:
         self._sha = hashlib.sha256()
 
     def start(self) -> bytes | None:
-        """Choose the content of this start, or None when there is none. Once per boot, since it ends a trial."""
+        """Choose the content of this start, or None. Once per boot, since it ends a trial."""
         kept = active, name, state = self._load()
         if state == TRIAL:
             # The start that tried it ended before it was confirmed.
@@ -90,7 +90,7 @@ class Slots:
         return content
 
     def resume(self, name: bytes, state: int) -> None:
-        """Know again, later in the same boot, that ``start`` chose the content called ``name`` (b"": none)."""
+        """Know again, later in the boot, that ``start`` chose the content called ``name`` (b"": none)."""
         self.state = state
         for slot in (0, 1):
             if name and self._read(slot, name) is not None:

@@ -1,7 +1,7 @@
 """Cut the power at every flash operation of a config update, start again, and see what is there.
 
-Runs on the VM, on real littlefs over the stand-in flash. Arguments: the folder of the stand-ins, the seed, the name
-of a deliberate mistake ("none" for none). Prints the number of cuts, or the first broken invariant.
+Runs on the VM, on real littlefs over the stand-in flash. Arguments: the folder of the stand-ins, the seed,
+the name of a deliberate mistake ("none" for none). Prints the number of cuts, or the first broken invariant.
 """
 
 import io

@@ -1,0 +1,644 @@
+"""Tests of the node's parts on the VM. Arguments: folder of the stand-ins, names of the tests."""
+
+import asyncio
+import gc
+import os
+import sys
+import time
+
+import micropython
+
+sys.path.insert(0, __file__.rsplit("/", 1)[0])
+import scratch
+from scratch import frame, frames, mount, node, unmount
+
+from gasan.node import config, log, losses, recover
+from gasan.node.clock import Clock
+from gasan.node.sampler import Sampler
+from gasan.node.spool import Spool
+from gasan.wire import cbor
+
+lines = []
+log.sink = lines.append
+PERIOD = time.ticks_add(0, -1) + 1  # of ticks_ms: 2**30 on 32 bits, as on a board
+
+
+def heads(spool):
+    """(kind, seq) of all frames that the spool would send."""
+    return [(h[0], h[2]) for h in [frame.peek(data) for data in frames(spool)]]
+
+
+def content(data):
+    return cbor.loads(data[frame.peek(data)[6] : -9])
+
+
+def fill(sampler, group, rows, value=7):
+    src = bytearray(8)
+    src[1] = value
+    for _ in range(rows):
+        sampler.start(group)
+        for col in range(group.columns):
+            group.put(col, src, 0)
+        sampler.finish(group)
+
+
+# Clock
+
+
+def test_clock_goes_on_over_the_wrap_of_the_ticks():
+    ticks = [PERIOD - 3]
+    clock = Clock(lambda: ticks[0])
+    now = 0
+    for step in (1, 2, 5, PERIOD // 2 - 1, PERIOD // 2 - 1, PERIOD // 2 - 1, 9):
+        ticks[0] = (ticks[0] + step) % PERIOD
+        now += step
+        assert clock.now() == now, (clock.now(), now)
+    early = (ticks[0] - 100) % PERIOD
+    assert clock.at(early) == now - 100
+
+
+def test_clock_stays_exact_past_small_integers():
+    ticks = [0]
+    clock = Clock(lambda: ticks[0])
+    for _ in range(9):
+        ticks[0] = (ticks[0] + PERIOD // 3) % PERIOD
+        clock.now()
+    assert clock.now() == 9 * (PERIOD // 3)
+
+
+# Log
+
+
+def test_log_lines_are_bounded_and_dated():
+    log.now = lambda: 12345
+    lines.clear()
+    log.info("spool: " + "x" * 5000)
+    assert lines[0].startswith("12345 I spool: xx") and len(lines[0]) < 250
+    log.error("a\nb")
+    assert lines[1:] == ["12345 E a", "12345 E b"]
+
+
+def test_log_ring_drops_the_oldest_and_says_so():
+    log.ring(True)
+    for i in range(20):
+        log.info("line %d" % i)
+    taken = []
+    while True:
+        line = log.take()
+        if line is None:
+            break
+        taken.append(line)
+    log.ring(False)
+    assert "4" in taken[0] and "lost" in taken[0], taken[0]
+    assert taken[1].endswith("line 4") and taken[-1].endswith("line 19"), taken
+
+
+def test_log_survives_a_sink_that_fails():
+    def broken(line):
+        raise OSError(5)
+
+    log.sink = broken
+    log.info("nobody hears this")
+    log.sink = lines.append
+
+
+def test_trace_is_bounded():
+    def deep(n):
+        if n:
+            deep(n - 1)
+        raise ValueError("x" * 5000)
+
+    try:
+        deep(20)
+    except ValueError as e:
+        assert len(log.trace(e)) == 900
+        assert len(log.trace(e, 50)) == 50
+
+
+# Config
+
+
+def good(**changes):
+    parts = {
+        "version": 2,
+        "name": "press-1",
+        "limits": {1: 2000, 2: 1000, 3: 65536, 4: 0},
+        "buses": [[1, "lan", {1: "127.0.0.1", 2: 502}, [["drive", 1, 500, 0, 125, [[0, 3, 0, 1, 0, 1000]]]]]],
+        "meanings": [cbor.dumps([0, [["drive", "speed", "1", 1, 1, 1, 0, 1000, {}]]])],
+    }
+    parts.update(changes)
+    return cbor.dumps([parts[k] for k in ("version", "name", "limits", "buses", "meanings")])
+
+
+def test_config_tells_its_limits_and_buses():
+    c = config.Config(good())
+    assert (c.name, c.max_age_ms, c.max_bytes, c.spool_bytes, c.watchdog) == (
+        "press-1",
+        2000,
+        1000,
+        65536,
+        False,
+    )
+    assert c.channels == 1 and c.buses[0][1] == "lan"
+    c = config.Config(good(limits={}))
+    assert (c.max_age_ms, c.max_bytes, c.watchdog) == (10000, 2048, True)
+    assert config.Config(config.EMPTY).channels == 0
+
+
+def test_config_births_carry_the_meanings_as_they_are():
+    meanings = [cbor.dumps([i, [["d", "c%d" % i, "1", 1, 1, 1, 0, 1000, {}]]]) for i in range(30)]
+    births = config.births(good(meanings=meanings))
+    for i in range(30):
+        assert cbor.loads(births[i]) == [i, 30] + cbor.loads(meanings[i])
+
+
+def test_config_of_the_wrong_shape_is_refused():
+    cases = [
+        b"",
+        b"\x00",
+        b"\xff",
+        good()[:-1],
+        good(version=1),
+        good(limits=[]),
+        good(limits={1: 5}),
+        good(limits={2: 4096}),
+        good(limits={3: "x"}),
+        good(buses=7),
+        good(buses=[[0, "x", {}]]),
+        good(buses=[[0, "x", {}, [7]]]),
+        good(meanings=[b"\x00"]),
+        good(meanings=[b""]),
+        good(meanings=[7]),
+    ]
+    for i, case in enumerate(cases):
+        try:
+            config.Config(case)
+        except config.ConfigError:
+            continue
+        assert False, "case %d is taken" % i
+
+
+def test_key_of_the_wrong_shape_is_refused():
+    assert config.key(cbor.dumps([b"12345678", 3, bytes(32)])) == (b"12345678", 3, bytes(32))
+    for case in (
+        b"",
+        b"\x01",
+        cbor.dumps([b"1234567", 3, bytes(32)]),
+        cbor.dumps([b"12345678", 256, bytes(32)]),
+    ):
+        try:
+            config.key(case)
+        except config.ConfigError:
+            continue
+        assert False, case
+
+
+# Sampler
+
+
+def test_sampling_allocates_nothing():
+    sampler = Sampler(10000, 2048, 10, 8000)
+    group = sampler.group(list(range(10)), b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a", 1000)
+    src = bytearray(range(8))
+    sampler.fail(group, 64)
+    micropython.heap_lock()
+    total = micropython.mem_total() if hasattr(micropython, "mem_total") else 0
+    for _ in range(group.rows + 3):
+        sampler.start(group)
+        for col in range(10):
+            group.put(col, src, 0)
+        group.mark(3, 1)
+        sampler.finish(group)
+        sampler.due()
+    sampler.fail(group, 65)
+    sampler.missed(group, 2)
+    total = (micropython.mem_total() if hasattr(micropython, "mem_total") else 0) - total
+    micropython.heap_unlock()
+    assert total == 0, total
+    assert sampler.sampled == 10 * group.rows
+
+
+def test_a_full_group_counts_rows_as_missed():
+    sampler = Sampler(10000, 2048, 2, 4000)
+    group = sampler.group([0, 1], b"\x01\x01", 1000)
+    fill(sampler, group, group.rows)
+    assert sampler.due() and sampler.missed_readings == 0
+    fill(sampler, group, 3, 99)
+    assert group.n == group.rows and sampler.missed_readings == 6
+    assert sampler.sampled == 2 * group.rows == sampler.waiting
+
+
+def test_a_group_holds_twice_what_is_due_in_a_batch():
+    sampler = Sampler(10000, 2048, 100, 1 << 20)
+    assert sampler.group([0], b"\x01", 1000).rows == 24
+    assert sampler.group([1], b"\x01", 60000).rows == 4
+    assert sampler.group([2], b"\x01", 0).rows == 16
+    assert Sampler(10000, 2048, 100, 100).group([0], b"\x05", 10).rows == 4
+
+
+def test_a_batch_is_due_by_age_and_by_size():
+    sampler = Sampler(50, 2048, 1, 4000)
+    group = sampler.group([0], b"\x01", 10)
+    assert not sampler.due()
+    fill(sampler, group, 1)
+    assert not sampler.due()
+    time.sleep_ms(60)
+    assert sampler.due()
+    sampler = Sampler(100000, 128, 60, 100000)
+    group = sampler.group(list(range(60)), b"\x01" * 60, 1000)
+    fill(sampler, group, 1)
+    assert sampler.due()
+    sampler.written(60, 60)
+    assert not sampler.due()
+    fill(sampler, group, 1)
+    assert not sampler.due(), "the size of the last frames is learnt"
+
+
+# Batches and frames
+
+
+def test_frames_are_numbered_and_counted():
+    store, _ = mount(IMAGE)
+    sampler, batcher, spool = node(b"boot-one")
+    group = sampler.group([0, 1], b"\x01\x05", 100)
+    asyncio.run(batcher.put(frame.BOOT, {1: 1}))
+    for _ in range(3):
+        fill(sampler, group, 5)
+        asyncio.run(batcher.flush())
+    asyncio.run(batcher.flush())
+    got = [frame.peek(data) for data in frames(spool)]
+    assert [(h[0], h[1], h[2], h[3], h[5]) for h in got] == [
+        (frame.BOOT, b"boot-one", 0, 0, scratch.REV),
+        (frame.DATA, b"boot-one", 1, 0, scratch.REV),
+        (frame.DATA, b"boot-one", 2, 10, scratch.REV),
+        (frame.DATA, b"boot-one", 3, 20, scratch.REV),
+    ], got
+    assert (batcher.seq, batcher.count, sampler.waiting) == (4, 30, 0)
+    unmount(store)
+
+
+def test_a_batch_that_is_too_large_is_split_and_keeps_every_row():
+    store, _ = mount(IMAGE)
+    sampler, batcher, spool = node(b"boot-one")
+    sampler._share = 1 << 20
+    wide = sampler.group(list(range(100)), b"\x05" * 100, 100)
+    small = [sampler.group([100 + i], b"\x01", 100) for i in range(30)]
+    src = bytearray(os.urandom(900))
+    for row in range(6):
+        sampler.start(wide)
+        for col in range(100):
+            wide.put(col, src, row + 8 * col)
+        sampler.finish(wide)
+        for group in small:
+            fill(sampler, group, 1)
+    asyncio.run(batcher.flush())
+    assert sampler.waiting == 0
+    rows = {}
+    count = 0
+    for data in frames(spool):
+        assert len(data) <= frame.FRAME_MAX
+        assert frame.peek(data)[3] == count
+        for group in content(data):
+            n = group[1] * len(group[4])
+            count += n
+            first = group[0] if isinstance(group[0], int) else group[0][0]
+            rows[first] = rows.get(first, 0) + group[1]
+    assert count == 6 * 130 and batcher.count == count
+    assert rows[0] == 6 and all(rows[100 + i] == 6 for i in range(30)), rows
+    unmount(store)
+
+
+def test_times_count_from_the_earliest_sample_of_the_frame():
+    store, _ = mount(IMAGE)
+    sampler, batcher, spool = node(b"boot-one")
+    a = sampler.group([0], b"\x01", 100)
+    b = sampler.group([1], b"\x01", 100)
+    fill(sampler, b, 3)  # the ticks go on by 10 with each look at them
+    fill(sampler, a, 2)
+    asyncio.run(batcher.flush())
+    data = frames(spool)[0]
+    groups = content(data)
+    starts = {g[0]: (g[2], g[3]) for g in groups}
+    assert starts[1] == (0, 10) and starts[0] == (30, 10), starts
+    unmount(store)
+
+
+def test_rows_that_come_while_a_batch_waits_for_the_line_are_not_lost():
+    store, _ = mount(IMAGE)
+    sampler, batcher, spool = node(b"boot-one")
+    group = sampler.group([0], b"\x01", 100)
+    lock = asyncio.Lock()
+    batcher.locks.append(lock)
+
+    async def busy():
+        await lock.acquire()
+        fill(sampler, group, 3)
+        task = asyncio.create_task(batcher.flush())
+        await asyncio.sleep_ms(20)
+        assert not frames(spool), "written while the line was busy"
+        fill(sampler, group, 2)
+        lock.release()
+        await task
+        assert not lock.locked()
+
+    asyncio.run(busy())
+    assert batcher.count == 5 and sampler.waiting == 0
+    unmount(store)
+
+
+def test_a_line_that_stays_busy_delays_a_commit_but_not_for_ever():
+    store, _ = mount(IMAGE)
+    sampler, batcher, spool = node(b"boot-one")
+    lock = asyncio.Lock()
+    free = asyncio.Lock()
+    batcher.locks += [free, lock]
+
+    async def main():
+        await lock.acquire()
+        await batcher.put(frame.HEALTH, {1: 1})
+        assert lock.locked() and not free.locked()
+
+    asyncio.run(main())
+    assert heads(spool) == [(frame.HEALTH, 0)]
+    unmount(store)
+
+
+def test_a_task_that_is_cancelled_while_it_waits_leaves_all_locks_free():
+    store, _ = mount(IMAGE)
+    _, batcher, spool = node(b"boot-one")
+    first, second = asyncio.Lock(), asyncio.Lock()
+    batcher.locks += [first, second]
+
+    async def main():
+        await second.acquire()
+        task = asyncio.create_task(batcher.put(frame.HEALTH, {}))
+        await asyncio.sleep_ms(20)
+        task.cancel()
+        await asyncio.sleep_ms(20)
+        assert not first.locked()
+        second.release()
+        await batcher.put(frame.HEALTH, {})
+
+    asyncio.run(main())
+    assert heads(spool) == [(frame.HEALTH, 0)]
+    unmount(store)
+
+
+# Spool
+
+
+def test_acknowledged_frames_are_not_sent_and_their_files_go():
+    store, _ = mount(IMAGE)
+    _, batcher, spool = node(b"boot-one")
+    for _ in range(8):
+        asyncio.run(batcher.put(frame.HEALTH, {1: 1}))
+    assert spool.frames == 8
+    spool.ack(b"boot-one", 2, [4, 5, 7, 99])
+    assert spool.frames == 3 and spool.delivered == 2
+    assert heads(spool) == [(4, 2), (4, 3), (4, 6)]
+    spool.ack(b"boot-one", 2, [4, 5])
+    spool.ack(b"boot-xyz", 99, [])
+    assert spool.frames == 3
+    spool.ack(b"boot-one", 8, [])
+    assert spool.frames == 0 and heads(spool) == []
+    spool.sweep()
+    assert len(os.listdir("/f/spool")) == 1, "the newest stays, for the next boot"
+    _, batcher, spool = node(b"boot-two")
+    asyncio.run(batcher.put(frame.BOOT, {1: 2}))
+    spool.ack(b"boot-one", 8, [])
+    spool.sweep()
+    assert heads(spool) == [(frame.BOOT, 0)] and len(os.listdir("/f/spool")) == 1
+    unmount(store)
+
+
+def test_frames_are_sent_in_order_and_again_after_rewind():
+    store, _ = mount(IMAGE)
+    buf = bytearray(frame.FRAME_MAX)
+    _, batcher, spool = node(b"boot-one")
+    for i in range(3):
+        asyncio.run(batcher.put(frame.HEALTH, {1: i}))
+    assert spool.event.is_set()
+    seen = []
+    for _ in range(2):
+        seen.append(frame.peek(memoryview(buf)[: spool.next(buf)])[2])
+    asyncio.run(batcher.put(frame.HEALTH, {1: 3}))
+    while True:
+        n = spool.next(buf)
+        if not n:
+            break
+        seen.append(frame.peek(memoryview(buf)[:n])[2])
+    assert seen == [0, 1, 2, 3], seen
+    assert len(frames(spool)) == 4
+    unmount(store)
+
+
+def test_the_next_boot_knows_where_the_last_one_ended():
+    store, _ = mount(IMAGE)
+    sampler, batcher, spool = node(b"boot-one")
+    group = sampler.group([0, 1], b"\x01\x01", 100)
+    asyncio.run(batcher.put(frame.BOOT, {1: 41}))
+    for _ in range(3):
+        fill(sampler, group, 4)
+        asyncio.run(batcher.flush())
+    found = recover.recover(Spool("/f/spool", 65536))
+    assert found.last == (b"boot-one", 3, 24) and found.ordinal == 41
+    unmount(store)
+
+
+def test_a_torn_tail_ends_a_segment_and_is_told():
+    store, _ = mount(IMAGE)
+    _, batcher, spool = node(b"boot-one")
+    for i in range(4):
+        asyncio.run(batcher.put(frame.HEALTH, {1: i}))
+    name = "/f/spool/" + os.listdir("/f/spool")[0]
+    size = os.stat(name)[6]
+    for cut in (1, 5, size // 4 - 7, size // 4 - 1):
+        with open(name, "rb") as f:
+            whole = f.read()
+        with open(name, "wb") as f:
+            f.write(whole[:-cut])
+        lines.clear()
+        spool = Spool("/f/spool", 65536)
+        recover.recover(spool)
+        assert heads(spool) == [(4, 0), (4, 1), (4, 2)], (cut, heads(spool))
+        assert "torn" in lines[0]
+        with open(name, "wb") as f:
+            f.write(whole)
+    unmount(store)
+
+
+def test_a_record_that_rots_costs_what_stands_behind_it_and_leaves_a_tombstone():
+    store, _ = mount(IMAGE)
+    _, batcher, spool = node(b"boot-one")
+    for i in range(4):
+        asyncio.run(batcher.put(frame.HEALTH, {1: i}))
+    size = spool.segments[0][4] // 4
+    spool._tail.seek(size + 20)
+    spool._tail.write(b"?")
+    spool._tail.flush()
+    assert heads(spool) == [(4, 0)]
+    assert heads(spool) == [(4, 0)]
+    asyncio.run(batcher.put(frame.HEALTH, {1: 9}))
+    got = frames(spool)
+    assert content(got[1])[:5] == [losses.TORN, b"boot-one", 1, 3, 0], content(got[1])
+    assert heads(spool) == [(4, 0), (3, 4), (4, 5)]
+    unmount(store)
+
+
+def test_files_of_others_and_empty_ones_do_no_harm():
+    store, _ = mount(IMAGE)
+    for name, data in (
+        ("readme", b"x"),
+        ("0000000a", b""),
+        ("0000000b", b"\x00\x05abcd"),
+        ("0000000c", b"z" * 999),
+    ):
+        with open("/f/spool/" + name, "wb") as f:
+            f.write(data)
+    _, batcher, spool = node(b"boot-one")
+    assert spool.frames == 0
+    asyncio.run(batcher.put(frame.HEALTH, {}))
+    assert heads(spool) == [(4, 0)]
+    assert sorted(os.listdir("/f/spool")) == ["0000000d", "readme"]
+    unmount(store)
+
+
+def test_a_full_spool_drops_the_oldest_and_tells_every_reading():
+    store, _ = mount(IMAGE)
+    sampler, batcher, spool = node(b"boot-one", 16384)
+    groups = [sampler.group([0, 1], b"\x05\x05", 100), sampler.group([5], b"\x07", 100)]
+    value = bytearray(8)
+    asyncio.run(batcher.put(frame.BOOT, {1: 1}))
+    asyncio.run(batcher.put(frame.BIRTH, b"\x84\x00\x01\x00\x80"))
+    per_frame = 2 * 5 + 5
+    for i in range(150):
+        for group in groups:
+            for row in range(5):
+                sampler.start(group)
+                for col in range(group.columns):
+                    value[:] = os.urandom(8)
+                    group.put(col, value, 0)
+                sampler.finish(group)
+        asyncio.run(batcher.flush())
+        assert spool.used() <= 16384
+    data = frames(spool)
+    kept = sum(1 for d in data if frame.peek(d)[0] == frame.DATA) * per_frame
+    stones = [content(d) for d in data if frame.peek(d)[0] == frame.TOMBSTONE]
+    lost = sum(s[4] for s in stones)
+    assert batcher.count == 150 * per_frame == kept + lost, (batcher.count, kept, lost)
+    assert batcher.lost == lost
+    channels = {}
+    for s in stones:
+        for i in range(0, len(s[7]), 2):
+            channels[s[7][i]] = channels.get(s[7][i], 0) + s[7][i + 1]
+        assert s[0] == losses.OVERFLOW and s[1] == b"boot-one" and s[5] <= s[6]
+    assert channels == {0: lost // 3, 1: lost // 3, 5: lost // 3}
+    covered = set()
+    for s in stones:
+        covered.update(range(s[2], s[3] + 1))
+    there = set(frame.peek(d)[2] for d in data)
+    assert there | covered == set(range(batcher.seq)) and not there & covered
+    assert any(frame.peek(d)[0] == frame.BIRTH for d in data), "the birth is written again"
+    assert len(stones) < 12, "they merge: %d" % len(stones)
+    unmount(store)
+
+
+def test_what_was_acknowledged_is_not_told_as_lost():
+    store, _ = mount(IMAGE)
+    sampler, batcher, spool = node(b"boot-one", 16384)
+    for i in range(3):
+        asyncio.run(batcher.put(frame.CRASH, "x" * 900))
+    spool.ack(b"boot-one", 2, [])
+    for i in range(15):
+        asyncio.run(batcher.put(frame.CRASH, "x" * 900))
+    stones = [content(d) for d in frames(spool) if frame.peek(d)[0] == frame.TOMBSTONE]
+    assert min(s[2] for s in stones) == 2, stones
+    unmount(store)
+
+
+class Refusing:
+    """A file whose writes fail as told."""
+
+    def __init__(self, file, errno):
+        self.file = file
+        self.errno = errno
+        self.seek, self.readinto, self.close, self.flush = file.seek, file.readinto, file.close, file.flush
+
+    def write(self, data):
+        if self.errno[0]:
+            raise OSError(self.errno[0])
+        return self.file.write(data)
+
+
+def refuse(errno, then):
+    """Run ``then`` while opened files refuse writes with errno[0]."""
+    from gasan.node import spool as module
+
+    module.open = lambda path, mode: Refusing(open(path, mode), errno)
+    try:
+        then()
+    finally:
+        del module.open
+
+
+def test_a_flash_that_fails_costs_frames_that_are_told_and_the_node_goes_on():
+    store, _ = mount(IMAGE)
+    sampler, batcher, spool = node(b"boot-one", 16384)
+    group = sampler.group([0, 1], b"\x01\x01", 100)
+    errno = [0]
+
+    def life():
+        asyncio.run(batcher.put(frame.BOOT, {1: 1}))
+        for bad in (0, 5, 5, 5, 0):
+            errno[0] = bad
+            fill(sampler, group, 3)
+            asyncio.run(batcher.flush())
+
+    refuse(errno, life)
+    got = [(frame.peek(d)[0], frame.peek(d)[2], frame.peek(d)[3]) for d in frames(spool)]
+    assert got == [(1, 0, 0), (0, 1, 0), (3, 7, 24), (0, 8, 24)], got  # 3 and 5 were refused as well
+    stone = content(frames(spool)[2])
+    assert stone[:5] == [losses.UNSENDABLE, b"boot-one", 2, 6, 18] and stone[7] == [0, 9, 1, 9], stone
+    assert batcher.lost == 18 and batcher.count == 30
+    unmount(store)
+
+
+def test_a_flash_that_is_full_before_its_budget_makes_room():
+    store, _ = mount(scratch.blank(10))
+    sampler, batcher, spool = node(b"boot-one", 1 << 20)
+    for i in range(60):
+        asyncio.run(batcher.put(frame.CRASH, "x" * 1000))
+    data = frames(spool)
+    assert frame.peek(data[-1])[2] == batcher.seq - 1
+    there = set(frame.peek(d)[2] for d in data)
+    for d in data:
+        if frame.peek(d)[0] == frame.TOMBSTONE:
+            there.update(range(content(d)[2], content(d)[3] + 1))
+    assert there == set(range(batcher.seq)), sorted(set(range(batcher.seq)) - there)
+    unmount(store)
+
+
+def test_a_crash_loop_does_not_fill_memory_with_segments():
+    store, _ = mount(scratch.blank(80))
+    for i in range(110):
+        _, batcher, spool = node(b"boot%04d" % i, 1 << 20)
+        asyncio.run(batcher.put(frame.BOOT, {1: i}))
+    assert len(spool.segments) <= 96
+    data = frames(spool)
+    assert frame.peek(data[-1])[1] == b"boot0109"
+    stones = set(content(d)[1] for d in data if frame.peek(d)[0] == frame.TOMBSTONE)
+    alive = set(frame.peek(d)[1] for d in data)
+    assert len(stones | alive) == 110
+    unmount(store)
+
+
+IMAGE = scratch.blank(16)
+if len(sys.argv) < 3:
+    for name in sorted(globals()):
+        if name.startswith("test_"):
+            print(name)
+for name in sys.argv[2:]:
+    lines.clear()
+    globals()[name]()
+    gc.collect()
+    print("ok", name)
