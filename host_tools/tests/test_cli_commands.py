@@ -241,6 +241,17 @@ def test_up_says_which_port_is_missing(
     )
 
 
+@pytest.mark.parametrize("verb", [["demo"], ["up", "--site", "SITE"]])
+def test_no_virtual_machine(site: Path, tmp_path: Path, verb: list[str]) -> None:
+    arguments = [str(site) if argument == "SITE" else argument for argument in verb]
+    result = _python(*arguments, "--state", str(tmp_path / "state"), "--json", MICROPYTHON="/no/micropython")
+    assert (result.returncode, result.stdout) == (ExitCode.FAILED, "")
+    assert result.stderr.splitlines()[-1] == (
+        "gasan: a virtual node needs MicroPython: $MICROPYTHON: there is no program /no/micropython"
+    )
+    assert not (tmp_path / "state").exists()
+
+
 def test_readings_as_json(database: Path) -> None:
     result = _python("readings", "--db", str(database), "--format", "json")
     assert result.returncode == 0

@@ -13,7 +13,7 @@ from gasan.host.account import Account
 from gasan.host.compile import compile_site
 from gasan.host.errors import TryAgainError
 from gasan.host.i18n import _
-from gasan.host.run import Run, check_surroundings, run_site
+from gasan.host.run import Run, check_surroundings, check_vm, run_site
 from gasan.host.site import load
 from gasan.host.starter import Places, demo_site
 
@@ -38,6 +38,7 @@ async def run_demo(demo: Demo) -> Account:
 
     A temporary state folder goes at the end, unless the database is in it.
     """
+    check_vm()
     state = demo.state or Path(tempfile.mkdtemp(prefix="gasan-demo-"))
     try:
         return await _run(demo, state, demo.db or state / "gasan.sqlite")

@@ -19,7 +19,7 @@ from gasan.host.i18n import _
 from gasan.host.picture import Picture
 from gasan.host.run_log import RunLog
 
-__all__ = ["Run", "check_surroundings", "run_site"]
+__all__ = ["Run", "check_surroundings", "check_vm", "run_site"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _QUIT_AT_ONCE = 130  # like a process that SIGINT has ended
@@ -41,12 +41,8 @@ class Run:
 def check_surroundings(nodes: Sequence[CompiledNode], file: Path) -> None:
     """Raises TryAgainError when something that virtual nodes need is not there; `file` is the site file."""
     virtual = [node for node in nodes if node.link is None]
-    if not virtual:
-        return
-    try:
-        find_vm()
-    except VmMissing as error:
-        raise TryAgainError(str(error)) from None
+    if virtual:
+        check_vm()
     for node in virtual:
         for port in node.uarts.values():
             if not Path(port).exists():
@@ -60,6 +56,15 @@ def check_surroundings(nodes: Sequence[CompiledNode], file: Path) -> None:
                     "(sudo usermod -aG dialout $USER) and log in again"
                 )
                 raise TryAgainError(said.format(node=node.name, port=port))
+
+
+def check_vm() -> None:
+    """Raises TryAgainError when there is no MicroPython that can run a virtual node."""
+    try:
+        find_vm()
+    except VmMissing as error:
+        reason = str(error).rstrip(".")
+        raise TryAgainError(_("a virtual node needs MicroPython: {reason}").format(reason=reason)) from None
 
 
 async def run_site(run: Run, stop: asyncio.Event | None = None) -> Account:
