@@ -41,11 +41,11 @@ class MemorySpool:
         self._boot = boot
         self._at = 0
 
-    def add(self) -> None:
-        """One more frame: a crash report, of a size and with bytes that depend on its number."""
+    def add(self, size: int = 0) -> None:
+        """One more frame: a crash report; size: bytes of text, 0: it depends on the frame's number."""
         seq = len(self.records)
         self._writer.begin(frame.CRASH, self._boot, seq, 0, seq, bytes(8))
-        self._writer.content("%d " % seq + "\x00x" * (seq * 37 % 400))
+        self._writer.content("%d " % seq + "\x00x" * (size // 2 or seq * 37 % 400))
         self.records.append([seq, bytes(self._writer.seal()), False])
 
     def next(self, buf: "Any") -> int:
@@ -99,9 +99,9 @@ class Node:
         if name == "look":
             text = "left=%d rewinds=%d done=%d late_ms=%d blob=%d"
             return 0, text % (self.spool.left(), self.spool.rewinds, self.done, self.late_ms, len(self.blob))
-        if name == "frames":
+        if name == "frames":  # how many, and how long if it matters
             for _ in range(args[0]):
-                self.spool.add()
+                self.spool.add(*args[1:])
         elif name == "print":
             print(args[0])
         elif name == "log":

@@ -241,20 +241,19 @@ def test_a_node_whose_gateway_is_gone_announces_itself_again() -> None:
 
 
 def test_a_host_that_does_not_read_does_not_stop_the_node() -> None:
-    """For three seconds nobody reads; the node's other tasks go on, and then every frame arrives."""
+    """The cable is full and nobody reads: the node's other tasks go on, and later every frame arrives."""
     with NodeOnPty(frames=1) as node:
         bench = LinkBench(node)
         bench.connect()
-        bench.session.command("frames", 300)
-        until = time.monotonic() + 3
+        bench.session.command("frames", 40, 1900)
+        until = time.monotonic() + 6
         while time.monotonic() < until:
-            now = bench.now_ms()
-            bench.session.tick(now)
+            bench.session.tick(bench.now_ms())
             bench.write(bench.session.take_output())
             time.sleep(0.05)
-        bench.until(lambda: len(bench.frames) == 301)
-        look = bench.look()
-        assert look["late_ms"] < 500
+        bench.until(lambda: len(bench.frames) == 41, 30)
+        assert bench.look("refused")["stalled"] >= 1
+        assert bench.look()["late_ms"] < 500
         bench.until(lambda: bench.look()["left"] == 0)
 
 
@@ -278,6 +277,25 @@ def test_text_on_a_stream_that_is_no_console_travels_in_packets() -> None:
         bench.ask("log", "one", "two")
         bench.until(lambda: len(bench.of(Log)) == 2)
         assert [event.text.split(" I ")[-1] for event in bench.of(Log)] == ["one", "two"]
+
+
+def test_what_there_is_no_room_for_is_dropped_counted_and_asked_for_again(bench: LinkBench) -> None:
+    bench.session.command("slow", 1500)
+    bench.run(0.2)
+    session = bench.session._peer.session if bench.session._peer else None
+    assert session is not None
+    for i in range(6):  # the gateway's own session would send one after the other
+        buf = bytearray(link.HEAD) + cbor.dumps([i, "frames", [1]]) + bytes(link.MAC)
+        session.seal(buf, 0, link.COMMAND, len(buf) - link.MAC)
+        bench.write(to_node(bytes(buf)))
+    bench.run(2)
+    assert bench.look("refused") == {"dropped": 3}
+    assert bench.look()["left"] == 8
+
+
+def test_a_gateway_of_another_version_is_counted(bench: LinkBench) -> None:
+    bench.write(to_node(bytes((link.HELLO,)) + cbor.dumps([2, "something", "new"])))
+    refused(bench, "version")
 
 
 def test_a_command_that_raises_is_answered(bench: LinkBench) -> None:
