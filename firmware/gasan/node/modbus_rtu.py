@@ -1,6 +1,7 @@
 """Modbus RTU master on a UART, polling as ``gasan.node.poll`` says.
 
-params = {1: uart id, 2: baud rate, 3: parity (0 none, 1 even, 2 odd), 4: stop bits, 5: pin of DE and /RE}
+params = {1: uart id, 2: baud rate, 3: parity (0 none, 1 even, 2 odd), 4: stop bits, 5: pin of DE and /RE,
+          6 and 7: pins of TX and RX, when they are not the port's own}
 
 The silence of 3.5 characters between frames is kept to a fraction of a millisecond by spinning the last one.
 """
@@ -45,6 +46,7 @@ class Source(Poller):
         self._char_us = -(-(9 + (parity > 0) + stop) * 1000000 // params[2])
         self._gap_us = _GAP_FAST_US if params[2] > 19200 else self._char_us * 7 // 2
         self._sent_us = REQUEST_SIZE * self._char_us
+        pins: dict = {"tx": Pin(params[6]), "rx": Pin(params[7])} if 6 in params else {}
         # Read with timeout 0 and never more than any() says: rp2 waits for each missing character.
         self._uart = UART(
             params[1],
@@ -54,6 +56,7 @@ class Source(Poller):
             stop=stop,
             timeout=0,
             rxbuf=_RXBUF,
+            **pins,
         )
         self._drive = Pin(params[5], Pin.OUT, value=0) if 5 in params else None
         self._txdone = getattr(self._uart, "txdone", None)

@@ -93,7 +93,7 @@ class Source(Poller):
             size = self._read()
             if size == 0:
                 return self._lost()
-            if self._answer.feed(self._chunk, size):
+            if size > 0 and self._answer.feed(self._chunk, size):
                 return self._answered()
         if not self._sent:
             if self._write() != REQUEST_SIZE:
@@ -127,11 +127,12 @@ class Source(Poller):
         return DONE
 
     def _read(self) -> int:
-        """Bytes read into the chunk; 0 when the server has closed the connection."""
+        """Bytes read into the chunk, -1 for none yet; 0 when the connection is closed."""
         try:
-            return self._socket.readinto(self._chunk, FRAME_MAX - self._answer.n) or 0
+            size = self._socket.readinto(self._chunk, FRAME_MAX - self._answer.n)
         except OSError:
             return 0
+        return -1 if size is None else size
 
     def _write(self) -> int:
         try:

@@ -62,11 +62,15 @@ def plan(specs: "list[list]", make_group: "Callable") -> "list[Block]":
     make_group(channels, types, period_ms) makes the group of a block, as the sampler does.
     Raises ValueError for a read that no device can answer, or times that the node cannot keep.
     """
-    blocks = []
+    blocks: "list[Block]" = []
+    devices: "dict[int, Device]" = {}
     for _, unit, timeout_ms, gap_ms, most, items in specs:
         if not 0 < timeout_ms <= _TIMEOUT_MAX_MS or not 0 <= gap_ms <= _TIMEOUT_MAX_MS:
             raise ValueError("timeout or gap")
-        device = Device(unit, timeout_ms, gap_ms)
+        # What is due to be answered late is the unit's, however many devices it is described as.
+        device = devices.setdefault(unit, Device(unit, timeout_ms, gap_ms))
+        device.timeout_ms = max(timeout_ms, device.timeout_ms)
+        device.gap_ms = max(gap_ms, device.gap_ms)
         run: "list[list[int]]" = []
         count = 0
         for item in sorted(items, key=lambda i: (i[1], i[5], i[2])):

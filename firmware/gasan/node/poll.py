@@ -71,7 +71,7 @@ class Poller:
                 self._sampler.missed(block.group, late)
             block.due = ticks_add(block.due, (late + 1) * block.period_ms)
             if block.device.silent and ticks_diff(block.device.ready, now) > 0:
-                self._fail(block, TIMEOUT)
+                self._sampler.fail(block.group, TIMEOUT)
                 await sleep_ms(0)
                 continue
             if lock:

@@ -1,0 +1,98 @@
+"""Blocks out of a compiled config, as the node itself plans them."""
+
+import json
+from typing import Any
+
+import pytest
+from gasan.hil import vmrun
+from gasan.wire.columns import F32, I16, U8, U16, U32, U64
+
+PROGRAM = """
+import json, sys
+from gasan.node.plan import plan
+groups = []
+def make_group(channels, types, period_ms):
+    groups.append([list(channels), list(types), period_ms])
+    return groups[-1]
+out = []
+for devices in json.loads(sys.stdin.read()):
+    try:
+        out.append([
+            [b.device.unit, b.function, b.register, b.count, b.group[2], b.group[0]]
+            + [list(b.offsets), list(b.widths)]
+            for b in plan(devices, make_group)
+        ])
+    except ValueError as error:
+        out.append(str(error))
+print(json.dumps(out))
+"""
+
+
+def plan(*buses: list[list[Any]]) -> list[Any]:
+    """[unit, function, register, count, period, channels, offsets, widths] of each block, or the error."""
+    answer: list[Any] = json.loads(vmrun.run(PROGRAM, stdin=json.dumps(buses).encode()))
+    return answer
+
+
+def device(*items: list[int], most: int = 125, unit: int = 1, timeout: int = 500) -> list[Any]:
+    return ["d", unit, timeout, 0, most, list(items)]
+
+
+def item(channel: int, register: int, code: int = U16, function: int = 3, period: int = 1000) -> list[int]:
+    return [channel, function, register, code, 0, period]
+
+
+def test_neighbours_of_one_period_and_function_are_one_read() -> None:
+    items = [item(0, 0, F32), item(1, 2, U16), item(2, 3, U64), item(3, 7, U8)]
+    assert plan([device(*items)]) == [[[1, 3, 0, 8, 1000, [0, 1, 2, 3], [0, 4, 6, 14], [4, 2, 8, 1]]]]
+
+
+def test_a_hole_another_function_or_another_period_begins_a_new_read() -> None:
+    items = [item(0, 0), item(1, 2), item(2, 3, function=4), item(3, 4, function=4, period=500)]
+    assert [(b[1], b[2], b[3], b[4]) for b in plan([device(*items)])[0]] == [
+        (3, 0, 1, 1000),
+        (3, 2, 1, 1000),
+        (4, 4, 1, 500),
+        (4, 3, 1, 1000),
+    ]
+
+
+def test_a_read_is_no_longer_than_the_device_takes() -> None:
+    items = [item(i, 2 * i, U32) for i in range(5)]
+    assert [(b[2], b[3]) for b in plan([device(*items, most=5)])[0]] == [(0, 4), (4, 4), (8, 2)]
+
+
+def test_items_may_share_registers_and_come_in_any_order() -> None:
+    items = [item(2, 1, U16), item(0, 0, U32), item(1, 0, I16), item(3, 2, U16)]
+    assert plan([device(*items)]) == [[[1, 3, 0, 3, 1000, [0, 1, 2, 3], [0, 0, 2, 4], [4, 2, 2, 2]]]]
+
+
+def test_each_device_has_blocks_of_its_own() -> None:
+    blocks = plan([device(item(0, 0)), device(item(1, 1), unit=2)])[0]
+    assert [(b[0], b[2]) for b in blocks] == [(1, 0), (2, 1)]
+
+
+def test_two_devices_of_one_unit_share_its_silence() -> None:
+    out = vmrun.run(
+        PROGRAM.replace("b.device.unit", "id(b.device)"),
+        stdin=json.dumps([[device(item(0, 0)), device(item(1, 0)), device(item(2, 0), unit=2)]]).encode(),
+    )
+    first, second, other = (block[0] for block in json.loads(out)[0])
+    assert first == second != other
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        device(item(0, 65535, U32)),
+        device(item(0, 0, function=6)),
+        device(item(0, 0, period=0)),
+        device(item(0, 0, period=1 << 29)),
+        device([0, 3, 0, U16, 4, 1000]),
+        device(item(0, 0), timeout=0),
+        device(item(0, 0), timeout=20001),
+        device(),
+    ],
+)
+def test_what_no_device_can_answer_is_refused(bad: list[Any]) -> None:
+    assert isinstance(plan([bad])[0], str)
