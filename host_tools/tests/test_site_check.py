@@ -3,10 +3,22 @@
 from pathlib import Path
 
 import pytest
+from gasan.host.cli.exit_codes import ExitCode
 from gasan.host.errors import InputError
 from gasan.host.i18n import set_language
 from gasan.host.problems import FileError, Severity
+from gasan.host.quantities import duration_text
 from gasan.host.site import BleBus, RtuBus, Site, TcpBus, load
+from gasan.host.site_tables import (
+    BatchTable,
+    BleBusTable,
+    BleDeviceTable,
+    ModbusDeviceTable,
+    NodeTable,
+    RtuBusTable,
+    SiteTable,
+    TcpBusTable,
+)
 from gasan.host.starter import starter_site
 
 GOOD = """\
@@ -422,3 +434,15 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_hostile_nesting(tmp_path: Path) -> None:
     told = _problems(tmp_path, "a = " + "[" * 5000)
     assert len(told) == 1
+
+
+def test_the_documentation_names_every_key_and_default() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "site-file.md").read_text(encoding="utf-8")
+    tables = [SiteTable, NodeTable, BatchTable, RtuBusTable, TcpBusTable, BleBusTable]
+    for table in [*tables, ModbusDeviceTable, BleDeviceTable]:
+        for key, field in table.model_fields.items():
+            assert f"`{key}`" in text, key
+            if isinstance(field.default, int) and field.default > 1:
+                assert str(field.default) in text or duration_text(field.default) in text, key
+    for code in ExitCode:
+        assert f"| {code.value} | " in text

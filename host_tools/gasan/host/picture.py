@@ -21,7 +21,7 @@ __all__ = ["Picture"]
 
 _REFRESH_S = 0.5
 _PLAIN_EVERY_S = 5.0
-_SCREENSHOT_COLUMNS = 112
+_SCREENSHOT_COLUMNS = 98
 _SCREENSHOT_LINES = 60
 _WEB_FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
