@@ -45,7 +45,7 @@ def _group(p: bytes, pos: int, mono: int, room: int) -> "tuple[GroupData, int]":
     if not 0 < n <= room:
         raise FrameError("no or too many samples")
     start, pos = uint(p, pos)
-    times, pos = _times(p, pos, n, mono + start)
+    step, pos = _step(p, pos, n)
     columns, pos = array(p, pos)
     if not channels[1:]:
         channels = list(range(channels[0], channels[0] + columns))
@@ -60,6 +60,7 @@ def _group(p: bytes, pos: int, mono: int, room: int) -> "tuple[GroupData, int]":
     marks: "dict[int, list[int]]" = {}
     if parts == 0x86:
         marks, pos = _marks(p, pos, n, columns)
+    times = _times(mono + start, step, n)
     good = [0] * n
     qualities = [marks.get(col, good) for col in range(columns)]
     values = [_placed(raw[col], qualities[col], col in marks, n) for col in range(columns)]
@@ -70,6 +71,8 @@ def _channels(p: bytes, pos: int) -> "tuple[list[int], int]":
     """The channels; of those that follow each other, only the first."""
     if p[pos] >> 5 != 4:
         channel, pos = uint(p, pos)
+        if channel > _MAX_CHANNEL:
+            raise FrameError("a channel out of range")
         return [channel], pos
     count, pos = array(p, pos)
     channels = []
@@ -83,27 +86,37 @@ def _channels(p: bytes, pos: int) -> "tuple[list[int], int]":
     return channels, pos
 
 
-def _times(p: bytes, pos: int, n: int, t: int) -> "tuple[list[int], int]":
+def _step(p: bytes, pos: int, n: int) -> "tuple[int | list[int], int]":
+    """How far apart the samples are: all alike, or each from the one before."""
     if p[pos] >> 5 != 4:
         step, pos = uint(p, pos)
         if n == 1 and step:
             raise FrameError("a period of one sample")
+        return step, pos
+    count, pos = array(p, pos)
+    if count != n or n == 1:
+        raise FrameError("times and samples that do not match")
+    period, pos = uint(p, pos)
+    steps = []
+    for _ in range(n - 1):
+        major, argument, pos = head(p, pos)
+        if major > 1:
+            raise FrameError("something else where an integer belongs")
+        steps.append(period + (-1 - argument if major else argument))
+    return steps, pos
+
+
+def _times(t: int, step: "int | list[int]", n: int) -> "list[int]":
+    if isinstance(step, int):
         times = [t + i * step for i in range(n)]
     else:
-        count, pos = array(p, pos)
-        if count != n or n == 1:
-            raise FrameError("times and samples that do not match")
-        period, pos = uint(p, pos)
         times = [t]
-        for _ in range(n - 1):
-            major, argument, pos = head(p, pos)
-            if major > 1:
-                raise FrameError("something else where an integer belongs")
-            t += period + (-1 - argument if major else argument)
+        for apart in step:
+            t += apart
             times.append(t)
     if min(times) < 0 or max(times) > MAX_TIME:
         raise FrameError("a time out of range")
-    return times, pos
+    return times
 
 
 def _column(p: bytes, pos: int, n: int) -> "tuple[Any, int]":
@@ -148,6 +161,9 @@ def _integers(p: bytes, pos: int, n: int) -> "tuple[list[int | None], int]":
             elif byte == 0x38 and p[pos] >= 24:
                 delta = -1 - p[pos]
                 pos += 1
+            elif byte == 0x19 and p[pos]:
+                delta = p[pos] << 8 | p[pos + 1]
+                pos += 2
             else:
                 major, delta, pos = head(p, pos - 1)
                 if major > 1:
