@@ -331,6 +331,16 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     assert [int(problem.split(":")[1]) for problem in told] == [2, 6, 15, 22, 24, 28, 51]
 
 
+def test_the_same_mistake_is_told_each_time(tmp_path: Path) -> None:
+    told = _problems(tmp_path, GOOD.replace('"eastron/sdm120"', '"eastron/sdm230"'))
+    assert [int(problem.split(":")[1]) for problem in told] == [21, 68]
+    own = tmp_path / "own.toml"
+    own.write_text("[profile]\n", encoding="utf-8")
+    told = _problems(tmp_path, GOOD.replace('"eastron/sdm120"', '"./own.toml"'))
+    assert len(told) == len(set(told))
+    assert all(problem.startswith("own.toml:") for problem in told)
+
+
 def test_uart_twice(tmp_path: Path) -> None:
     text = GOOD.replace(
         'type = "modbus-tcp"\nhost = "192.168.0.20"', 'type = "modbus-rtu"\nuart = 1\nbaudrate = 9600'

@@ -1,0 +1,204 @@
+"""The rules of a site file for buses: what a board has for them, and how busy a line is."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gasan.boards import facts
+from gasan.boards.facts import Board
+from gasan.host.device_rules import DeviceRules
+from gasan.host.i18n import _
+from gasan.host.line_budget import occupation
+from gasan.host.problems import instead, one_of
+from gasan.host.rule_parts import Unique, tables
+from gasan.host.shape import check
+from gasan.host.site import BleBus, BleDevice, Bus, ModbusDevice, RtuBus, TcpBus
+from gasan.host.site_tables import BAUDRATES, BUS_TABLES, BleBusTable, BusTable, RtuBusTable, TcpBusTable
+from gasan.host.toml_file import Document
+from gasan.host.toml_lines import Path as Key
+
+__all__ = ["VIRTUAL", "BusRules"]
+
+VIRTUAL = "virtual"
+_BUSY = 0.8  # of a line's time: above it a single retry makes others late
+_ENDPOINT = re.compile(r"[^:\s]+:\d{1,5}")
+
+
+class BusRules:
+    """Builds buses and notes what is wrong with them."""
+
+    def __init__(self, document: Document, devices: DeviceRules) -> None:
+        self._document = document
+        self._devices = devices
+        self._ports = Unique(document)
+        self._lines: list[tuple[Key, RtuBus]] = []
+
+    def bus(
+        self,
+        path: Key,
+        data: Mapping[str, Any],
+        board: Board | None,
+        link: str | None,
+        device_names: Unique,
+        uarts: Unique,
+    ) -> Bus | None:
+        kind = data.get("type")
+        if not isinstance(kind, str) or kind not in BUS_TABLES:
+            if "type" not in data:
+                self._document.error(
+                    path, _("'type' is missing"), _('write, for example, type = "modbus-rtu"')
+                )
+            else:
+                self._document.error(
+                    (*path, "type"),
+                    _("type = {value} is not known").format(value=f'"{kind}"'),
+                    instead(kind, BUS_TABLES),
+                )
+            return None
+        # Without a valid table of the bus its devices are still checked.
+        shape: type[BusTable] = BUS_TABLES[kind]
+        table = check(shape, self._document, path, data, leave=["device"])
+        found = tables(self._document, path, data, "device")
+        if not found and "device" not in data:
+            self._document.warning(
+                path,
+                _("there is no device on this bus"),
+                _("write [[node.bus.device]], or leave it for later"),
+            )
+        if kind == "ble":
+            sensors = self._devices.sensors(found, device_names)
+            self._capability(path, board, "ble", _("Bluetooth"))
+            return self._ble(path, table, board, sensors) if isinstance(table, BleBusTable) else None
+        devices = self._devices.modbus(kind, found, device_names)
+        if kind == "modbus-tcp":
+            self._capability(path, board, "tcp", _("network"))
+            if isinstance(table, TcpBusTable):
+                return TcpBus(table.name, table.host, table.port, devices)
+            return None
+        if isinstance(table, RtuBusTable):
+            return self._rtu(path, table, board, link, devices, uarts)
+        return None
+
+    def _capability(self, path: Key, board: Board | None, needed: str, words: str) -> None:
+        if board is not None and needed not in board.capabilities:
+            able = [name for name in facts.names() if needed in facts.load(name).capabilities]
+            self._document.error(
+                (*path, "type"),
+                _("the board {board} has no {what}").format(board=board.name, what=words),
+                _("use a board that has: {boards}").format(boards=", ".join(able)),
+            )
+
+    def _rtu(
+        self,
+        path: Key,
+        table: RtuBusTable,
+        board: Board | None,
+        link: str | None,
+        devices: tuple[ModbusDevice, ...],
+        uarts: Unique,
+    ) -> RtuBus | None:
+        if table.baudrate not in BAUDRATES:
+            nearest = min(BAUDRATES, key=lambda rate: abs(rate - table.baudrate))
+            self._document.error(
+                (*path, "baudrate"),
+                _("baudrate = {value} is not a usual rate").format(value=table.baudrate),
+                _("did you mean {nearest}? One of {rates}").format(
+                    nearest=nearest, rates=", ".join(map(str, BAUDRATES))
+                ),
+            )
+        if board is None:
+            return None
+        virtual = board.name == VIRTUAL
+        if table.port is not None and not virtual:
+            self._document.error(
+                (*path, "port"),
+                _("'port' is only for a virtual board; {board} has UARTs of its own").format(
+                    board=board.name
+                ),
+                _("remove it and write uart = {uart}").format(uart=min(board.uarts)),
+            )
+        if table.port is not None:
+            what = _("the port {value} is already used in line {line}")
+            self._ports.add((*path, "port"), table.port, what, _("write the port of this bus's own line"))
+        elif virtual and link is None:
+            self._document.error(
+                path,
+                _("'port' is missing: a virtual board's UART needs something to be connected to"),
+                _('write, for example, port = "/dev/ttyUSB0" or port = "/dev/pts/4"'),
+            )
+        uart = table.uart if table.uart is not None else min(board.uarts)
+        here = (*path, "uart") if table.uart is not None else path
+        if uart not in board.uarts:
+            self._document.error(
+                here,
+                _("the board {board} has no UART {uart}").format(board=board.name, uart=uart),
+                one_of(f"uart = {number}" for number in sorted(board.uarts)),
+            )
+        others = [f"uart = {number}" for number in sorted(board.uarts) if number != uart]
+        uarts.add(here, uart, _("UART {value} is already used in line {line}"), one_of(others))
+        if (table.tx_pin is None) != (table.rx_pin is None):
+            self._document.error(
+                path,
+                _("'tx_pin' and 'rx_pin' go together"),
+                _("write both, or none for the usual pins of the UART"),
+            )
+        bus = RtuBus(
+            name=table.name,
+            uart=uart,
+            port=table.port,
+            baudrate=table.baudrate,
+            parity=table.parity,
+            stop_bits=table.stop_bits,
+            pins=_pins(table, board, uart),
+            de_re_pin=table.de_re_pin,
+            devices=devices,
+        )
+        self._lines.append((path, bus))
+        return bus
+
+    def _ble(
+        self, path: Key, table: BleBusTable, board: Board | None, devices: tuple[BleDevice, ...]
+    ) -> BleBus:
+        if table.scan_window > table.scan_interval:
+            self._document.error(
+                (*path, "scan_window"),
+                _("scan_window is longer than scan_interval"),
+                _("write a window that fits into the interval"),
+            )
+        if table.air is not None and board is not None and board.name != VIRTUAL:
+            self._document.error((*path, "air"), _("'air' is only for a virtual board"), _("remove it"))
+        if table.air is not None and _ENDPOINT.fullmatch(table.air) is None:
+            self._document.error(
+                (*path, "air"),
+                _('"{air}" is not an address with a port').format(air=table.air),
+                _('write, for example, air = "127.0.0.1:7300"'),
+            )
+        return BleBus(table.name, table.scan_interval, table.scan_window, table.air, devices)
+
+    def warn_of_busy_lines(self) -> None:
+        """Notes a warning for each RTU line seen that has little time left."""
+        for path, bus in self._lines:
+            self._warn_if_busy(path, bus)
+
+    def _warn_if_busy(self, path: Key, bus: RtuBus) -> None:
+        share = occupation(bus)
+        if share <= _BUSY:
+            return
+        faster = next((rate for rate in BAUDRATES if rate > bus.baudrate), None)
+        mend = _("write longer periods or fewer channels")
+        if faster is not None:
+            mend = _("write longer periods, fewer channels or a higher baudrate")
+        if share > 1:
+            what = _("the line {bus} would need {percent} % of its time; readings will be missed")
+        else:
+            what = _("the line {bus} is busy for about {percent} % of its time")
+        self._document.warning(path, what.format(bus=bus.name, percent=round(100 * share)), mend)
+
+
+def _pins(table: RtuBusTable, board: Board, uart: int) -> tuple[int, int] | None:
+    """TX and RX: those of the site file, else the usual ones of the board's UART."""
+    if table.tx_pin is not None and table.rx_pin is not None:
+        return table.tx_pin, table.rx_pin
+    if board.name == VIRTUAL or uart not in board.uarts:
+        return None
+    return board.uarts[uart].tx, board.uarts[uart].rx
