@@ -198,7 +198,8 @@ def _files(path: Path, board: Board | None, vm: Vm | None, *action: str) -> str:
         check=False,
     )
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        said = (done.stdout + done.stderr).strip()  # which of the two a VM prints errors to differs
+        last = (said.splitlines() or [f"exit status {done.returncode}"])[-1]
         if "ENOENT" in last:
             raise FileNotFoundError(action[1])
         raise ImageError(f"{path}: {action[0]} failed: {last}")

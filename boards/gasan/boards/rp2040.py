@@ -257,14 +257,19 @@ def _compile(sources: Mapping[str, Any], files: Mapping[str, Path], folder: Path
     (tree / "lib" / "micropython-lib" / "README.md").touch()  # the build looks for it
     _run(["patch", "-p1", "-i", str(_FIRMWARE / sources["patch"])], log, cwd=tree)
     jobs = str(os.cpu_count() or 1)
-    date = {"SOURCE_DATE_EPOCH": str(sources["epoch"])}
+    # Else the build would name the commit of whatever repository it happens to stand in.
+    version = {
+        "SOURCE_DATE_EPOCH": str(sources["epoch"]),
+        "MICROPY_GIT_TAG": f"v{sources['micropython']}",
+        "MICROPY_GIT_HASH": "<no hash>",
+    }
     env = {
-        **date,
+        **version,
         "CFLAGS": f"-ffile-prefix-map={work}=.",
         "CXXFLAGS": f"-ffile-prefix-map={work}=.",
     }
     _say("building mpy-cross and the firmware (a minute or two)")
-    _run(["make", "-C", "mpy-cross", "-j", jobs], log, cwd=tree, env=date)
+    _run(["make", "-C", "mpy-cross", "-j", jobs], log, cwd=tree, env=version)
     _run(
         [
             *("cmake", "-G", "Ninja", "-S", "ports/rp2", "-B", str(work / "build")),
