@@ -14,7 +14,7 @@ from gasan.host.rule_parts import Unique, tables
 from gasan.host.shape import check
 from gasan.host.site import BleBus, BleDevice, Bus, ModbusDevice, RtuBus, TcpBus
 from gasan.host.site_tables import BAUDRATES, BUS_TABLES, BleBusTable, BusTable, RtuBusTable, TcpBusTable
-from gasan.host.toml_file import Document
+from gasan.host.toml_file import Document, toml_text
 from gasan.host.toml_lines import Path as Key
 
 __all__ = ["VIRTUAL", "BusRules"]
@@ -51,7 +51,7 @@ class BusRules:
             else:
                 self._document.error(
                     (*path, "type"),
-                    _("type = {value} is not known").format(value=f'"{kind}"'),
+                    _("type = {value} is not known").format(value=toml_text(kind)),
                     instead(kind, BUS_TABLES),
                 )
             return None

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from gasan.host.i18n import _
 from gasan.host.shape import wrong
+from gasan.host.toml_file import toml_text
 from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
 __all__ = ["BleAddress", "Duration", "Exact", "Name", "QuantityName", "duration_text"]
@@ -24,8 +25,7 @@ def _duration(value: object) -> int:
     """Milliseconds of "250ms", "1s", "5m" or "1h"."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        written = f'"{value}"' if isinstance(value, str) else str(value)
-        what = _("{value} is not a duration").format(value=written)
+        what = _("{value} is not a duration").format(value=toml_text(value))
         if isinstance(value, int | Decimal) and not isinstance(value, bool):
             raise wrong(
                 what, _('write the unit too, for example "{value}s" or "{value}ms"').format(value=value)
@@ -55,7 +55,7 @@ def _exact(value: object) -> Fraction:
     except (ValueError, OverflowError, ZeroDivisionError):
         pass
     raise wrong(
-        _("{value} is not a number that can be kept exactly").format(value=value),
+        _("{value} is not a number that can be kept exactly").format(value=toml_text(value)),
         _('write a whole number, a decimal like 0.1 or a fraction like "1/3"'),
     )
 

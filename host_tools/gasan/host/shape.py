@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 from gasan.host.i18n import _
 from gasan.host.problems import instead, one_of
-from gasan.host.toml_file import Document
+from gasan.host.toml_file import Document, toml_text
 from gasan.host.toml_lines import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -68,13 +68,13 @@ def _explain(model: type[Table], path: Path, detail: ErrorDetails, leave: set[st
         )
     if kind in ("literal_error", "enum"):
         allowed = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
-        what = _("{key} = {value} is not known").format(key=key, value=_toml(detail["input"]))
+        what = _("{key} = {value} is not known").format(key=key, value=toml_text(detail["input"]))
         return what, instead(detail["input"], allowed) if isinstance(detail["input"], str) else one_of(
             allowed
         )
     if kind in ("greater_than_equal", "less_than_equal"):
         low, high = _range(field)
-        what = _("{key} = {value} is out of range").format(key=key, value=_toml(detail["input"]))
+        what = _("{key} = {value} is out of range").format(key=key, value=toml_text(detail["input"]))
         return what, _("write a number from {low} to {high}").format(low=low, high=high)
     if kind in ("too_short", "string_too_short"):
         return _("'{key}' is empty").format(key=key), _("write, for example, {example}").format(
@@ -110,7 +110,7 @@ def _classes(annotation: Any) -> list[type]:
 
 def _example(key: str, field: FieldInfo | None) -> str:
     value = field.examples[0] if field is not None and field.examples else "…"
-    return f"{key} = {_toml(value) if value != '…' else value}"
+    return f"{key} = {toml_text(value) if value != '…' else value}"
 
 
 def _range(field: FieldInfo | None) -> tuple[Any, Any]:
@@ -140,16 +140,3 @@ def _table_mend(path: Path) -> str:
     names = [part for part in path if isinstance(part, str)]
     header = f"[[{'.'.join(names)}]]" if isinstance(path[-1], int) else f"[{'.'.join(names)}]"
     return _("write {header} on a line of its own, and its keys below").format(header=header)
-
-
-def _toml(value: object) -> str:
-    """A short value the way that it is written in a file."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f'"{value[:40]}…"' if len(value) > 40 else f'"{value}"'
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value[:4]) + (", …]" if len(value) > 4 else "]")
-    if isinstance(value, dict):
-        return "{…}"
-    return str(value)

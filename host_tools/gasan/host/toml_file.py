@@ -12,7 +12,7 @@ from gasan.host.i18n import N_, _
 from gasan.host.problems import FileError, Problem, Severity
 from gasan.host.toml_lines import Lines, Path
 
-__all__ = ["Document", "read"]
+__all__ = ["Document", "read", "toml_text"]
 
 _SIZE_MAX = 4 * 1024 * 1024
 _POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
@@ -143,3 +143,16 @@ def _syntax_problem(name: str, text: str, message: str) -> Problem:
         _("not valid TOML ({reason})").format(reason=message),
         _("write key = value, with text in double quotes"),
     )
+
+
+def toml_text(value: object) -> str:
+    """A short value the way that it is written in a file."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value[:40]}…"' if len(value) > 40 else f'"{value}"'
+    if isinstance(value, list):
+        return "[" + ", ".join(toml_text(item) for item in value[:4]) + (", …]" if len(value) > 4 else "]")
+    if isinstance(value, dict):
+        return "{…}"
+    return str(value)
