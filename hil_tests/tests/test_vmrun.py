@@ -49,6 +49,12 @@ def test_a_program_that_does_not_end_is_stopped() -> None:
     assert failure.value.returncode is None
 
 
+def test_an_argument_that_would_end_the_vm_is_refused() -> None:
+    assert vmrun.run("import sys; print(len(sys.argv[1]))", "x" * 255) == "255\n"
+    with pytest.raises(ValueError, match="use stdin"):
+        vmrun.run("pass", "x" * 256)
+
+
 def test_a_vm_that_nobody_has_is_missing() -> None:
     assert vmrun.missing(16)
     with pytest.raises(VmMissing):

@@ -21,6 +21,9 @@ __all__ = ["VmFailed", "missing", "run"]
 #: Portions of the namespace that a VM may import.
 _PORTIONS = ("wire", "node", "ota", "hil")
 
+#: Bytes of an argument that a VM survives: it keeps each as an interned string.
+_ARGUMENT_MAX = 255
+
 
 class VmFailed(Exception):
     """The VM ended with an error or not in time.
@@ -91,6 +94,8 @@ def run(
             path = folder / "program.py"
             path.write_text(program, encoding="utf-8")
         command = [*vm.argv, "-X", f"heapsize={heap}", str(path), *map(str, args)]
+        if max(map(len, map(os.fsencode, command[len(vm.argv) :]))) > _ARGUMENT_MAX:
+            raise ValueError(f"an argument of more than {_ARGUMENT_MAX} bytes ends a VM at once; use stdin")
         environment = {**os.environ, "MICROPYPATH": f"{folder}:.frozen"}
         try:
             done = subprocess.run(

@@ -63,6 +63,34 @@ def put_head(buf: "Writable", pos: int, major: int, argument: int) -> int:
     return pos + (1 << power) + 1
 
 
+def shorten(buf: "Writable", pos: int, size: int, major: int) -> int:
+    """Make of the ``size`` bytes at buf[pos + 1:] the shortest integer at buf[pos:]; returns where it ends.
+
+    size: 1, 2, 4 or 8. major: 0, or 0x20 for a number whose two's complement the bytes are. Allocates nothing.
+    """
+    at = pos + 1
+    end = at + size
+    while major and at < end:
+        buf[at] ^= 0xFF  # CBOR writes a negative x as -1 - x: all bits inverted
+        at += 1
+    at = pos + 1
+    while at < end - 1 and not buf[at]:
+        at += 1
+    if at == end - 1 and buf[at] < 24:
+        buf[pos] = major | buf[at]
+        return pos + 1
+    size = 0
+    while 1 << size < end - at:
+        size += 1
+    buf[pos] = major | 24 + size
+    at = end - (1 << size)
+    while at < end:
+        pos += 1
+        buf[pos] = buf[at]
+        at += 1
+    return pos + 1
+
+
 def dumps(value: "Any") -> bytes:
     """The encoding of None, bool, int, float, bytes-like, str, list, tuple, dict, Tag and what they hold.
 

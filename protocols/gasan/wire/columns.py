@@ -117,21 +117,3 @@ class Group:
     def time(self, row: int) -> int:
         """When a row was sampled, as it was given to `start`."""
         return self.times[row]
-
-    def quality_of(self, row: int, col: int) -> int:
-        """The quality of a sample."""
-        return self.quality[col * self.capacity + row]
-
-    def run_end(self, row: int, col: int) -> int:
-        """The column after those of a row that, from ``col`` on, have one quality."""
-        quality = self.quality_of(row, col)
-        while col < self.columns and self.quality_of(row, col) == quality:
-            col += 1
-        return col
-
-    def is_run(self, row: int, col: int, other: int) -> bool:
-        """Whether the run that begins at a column of a row is, exactly as long, in another row too."""
-        quality = self.quality_of(row, col)
-        if self.quality_of(other, col) != quality or (col and self.quality_of(other, col - 1) == quality):
-            return False
-        return self.run_end(other, col) == self.run_end(row, col)

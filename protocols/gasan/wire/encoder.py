@@ -2,10 +2,10 @@
 
 Nothing here allocates, neither on 32 bits nor for 64-bit integers: differences are made of the bytes of the
 samples, never of their numbers. A MicroPython function whose locals, arguments and operands take more than
-11 words gets its frame from the heap; the two loops that need more are generators, whose frame is made once.
+11 words gets its frame from the heap; the loops that need more are generators, whose frame is made once.
 """
 
-from gasan.wire.cbor import put_head
+from gasan.wire.cbor import put_head, shorten
 from gasan.wire.columns import F32, F64, WIDTH
 from gasan.wire.quality import NO_VALUE
 
@@ -33,20 +33,22 @@ class Encoder:
         self.first = 0
         self.n = 0
         self.shift = 0
-        # What the generators share: the group, its samples and qualities (none when all are good), and of a
+        # What the generators share: the group, its samples and qualities (none when all are good); and of a
         # column where its first sample and quality lie, the size of a sample and whether it is signed.
         self._group: "Any" = None
         self._data: "Buffer" = b""
         self._quality: "Buffer" = b""
         self._at = self._q = self._size = self._begin = 0
-        self._signed = False
+        self._signed = self._write = False
         self._start()
 
     def _start(self) -> None:
         self._groups = self._encode_groups()
+        self._runs = self._encode_runs()
         self._integers = self._encode_integers()
         self._floats = self._encode_floats()
         next(self._groups)
+        next(self._runs)
         next(self._integers)
         next(self._floats)
 
@@ -74,7 +76,8 @@ class Encoder:
             self._data = group.data
             first = self.first
             end = first + self.n
-            runs = self._runs(False) if group.marked else 0
+            self._write = False
+            runs = next(self._runs) if group.marked else 0
             self._quality = group.quality if runs else b""
             self.head(4, 6 if runs else 5)
 
@@ -119,40 +122,50 @@ class Encoder:
                 next(self._floats if code == F32 or code == F64 else self._integers)
             if runs:
                 self.head(4, 5 * runs)
-                self._runs(True)
+                self._write = True
+                next(self._runs)
 
-    def _runs(self, write: bool) -> int:
-        """Count the runs of samples that are not good, and write them if told so.
+    def _encode_runs(self) -> "Iterator[int]":
+        """Each step counts the runs of samples that are not good, and writes them if ``_write`` says so.
 
         A run is a rectangle: neighbouring columns of one quality, over the rows that have just the same ones.
         """
         count = 0
-        row = self.first
-        while row < self.first + self.n:
-            col = 0
-            while col < self._group.columns:
-                if self._begins_run(self._group, row, col):
+        while True:
+            yield count
+            count = 0
+            group = self._group
+            quality = group.quality
+            end = self.first + self.n
+            for row in range(self.first, end):
+                col = 0
+                while col < group.columns:
+                    start = col
+                    q = quality[col * group.capacity + row]
+                    while col < group.columns and quality[col * group.capacity + row] == q:
+                        col += 1
+                    if q == 0 or (row > self.first and self._has_run(row - 1, start, col, q)):
+                        continue
                     count += 1
-                    if write:
-                        self._put_run(row, col)
-                col = self._group.run_end(row, col)
-            row += 1
-        return count
+                    if self._write:
+                        below = row + 1
+                        while below < end and self._has_run(below, start, col, q):
+                            below += 1
+                        self.head(0, start)
+                        self.head(0, col - start)
+                        self.head(0, row - self.first)
+                        self.head(0, below - row)
+                        self.head(0, q)
 
-    def _begins_run(self, group: "Group", row: int, col: int) -> bool:
-        if not group.quality_of(row, col):
+    def _has_run(self, row: int, start: int, stop: int, q: int) -> bool:
+        """Whether the columns start..stop-1 of a row, and not their neighbours, are of quality q."""
+        at = start * self._group.capacity + row
+        if start and self._group.quality[at - self._group.capacity] == q:
             return False
-        return row == self.first or not group.is_run(row, col, row - 1)
-
-    def _put_run(self, row: int, col: int) -> None:
-        end = row + 1
-        while end < self.first + self.n and self._group.is_run(row, col, end):
-            end += 1
-        self.head(0, col)
-        self.head(0, self._group.run_end(row, col) - col)
-        self.head(0, row - self.first)
-        self.head(0, end - row)
-        self.head(0, self._group.quality_of(row, col))
+        while start < stop and self._group.quality[at] == q:
+            start += 1
+            at += self._group.capacity
+        return start == stop and (stop == self._group.columns or self._group.quality[at] != q)
 
     def _encode_integers(self) -> "Iterator[None]":
         """Each step writes a column: n integers of data[at:], null where quality[q + i] >= 64."""
@@ -230,7 +243,7 @@ class Encoder:
         sign = _subtract(self.buf, self.pos + 1, self._data, a, b, self._size)
         if self._signed:
             sign += (self._data[b] >> 7) - (self._data[a] >> 7)
-        self.pos = _shorten(self.buf, self.pos, self._size, 0x20 if sign < 0 else 0)
+        self.pos = shorten(self.buf, self.pos, self._size, 0x20 if sign < 0 else 0)
 
     def _encode_floats(self) -> "Iterator[None]":
         """Each step writes a column: n floats of data[at:], without those whose quality[q + i] >= 64."""
@@ -285,28 +298,3 @@ def _subtract(buf: "Writable", pos: int, data: "Buffer", a: int, b: int, size: i
         t = (t >> 8) + data[a + size] - data[b + size]
         buf[pos + size] = t & 0xFF
     return t >> 8
-
-
-def _shorten(buf: "Writable", pos: int, size: int, major: int) -> int:
-    """Make of ``size`` bytes at buf[pos + 1:] the shortest head at buf[pos:]; returns where it ends."""
-    at = pos + 1
-    end = at + size
-    while major and at < end:
-        buf[at] ^= 0xFF  # CBOR writes a negative x as -1 - x: all bits inverted
-        at += 1
-    at = pos + 1
-    while at < end - 1 and not buf[at]:
-        at += 1
-    if at == end - 1 and buf[at] < 24:
-        buf[pos] = major | buf[at]
-        return pos + 1
-    size = 0
-    while 1 << size < end - at:
-        size += 1
-    buf[pos] = major | 24 + size
-    at = end - (1 << size)
-    while at < end:
-        pos += 1
-        buf[pos] = buf[at]
-        at += 1
-    return pos + 1
