@@ -66,7 +66,7 @@ def put_head(buf: "Writable", pos: int, major: int, argument: int) -> int:
 def shorten(buf: "Writable", pos: int, size: int, major: int) -> int:
     """Make of the ``size`` bytes at buf[pos + 1:] the shortest integer at buf[pos:]; returns where it ends.
 
-    size: 1, 2, 4 or 8. major: 0, or 0x20 for a number whose two's complement the bytes are. Allocates nothing.
+    size: 1, 2, 4 or 8. major: 0, or 0x20 for two's complement bytes of a negative. Allocates nothing.
     """
     at = pos + 1
     end = at + size
