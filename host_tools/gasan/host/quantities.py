@@ -10,7 +10,7 @@ from gasan.host.shape import wrong
 from gasan.host.toml_file import toml_text
 from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
-__all__ = ["BleAddress", "Duration", "Exact", "Name", "QuantityName", "duration_text"]
+__all__ = ["BleAddress", "Duration", "Exact", "Name", "check_quantity", "duration_text"]
 
 _DURATION = re.compile(r"(\d{1,9})\s*(ms|s|m|h)")
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
@@ -94,7 +94,6 @@ def _ble_address(value: str) -> bytes:
 Duration = Annotated[int, BeforeValidator(_duration)]
 Exact = Annotated[Fraction, PlainValidator(_exact)]
 Name = Annotated[str, AfterValidator(_name)]
-QuantityName = Annotated[str, AfterValidator(check_quantity)]
 BleAddress = Annotated[bytes, PlainValidator(lambda value: _ble_address(_text(value)))]
 
 

@@ -1,0 +1,88 @@
+"""The tables of a device profile: their keys and forms. What goes with what is in `profile_rules`."""
+
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from gasan.host.quantities import Duration, Exact
+from gasan.host.shape import Table
+from pydantic import Field
+
+__all__ = [
+    "BitsTable",
+    "BthomeChannelTable",
+    "ChannelTable",
+    "GroupTable",
+    "HeadTable",
+    "ModbusChannelTable",
+]
+
+_Label = Annotated[str, Field(min_length=1, max_length=60)]
+
+
+class SourceTable(Table):
+    """[profile.source]: the document that the facts are from."""
+
+    title: str = Field(min_length=1, examples=["SDM120-Modbus protocol implementation"])
+    revision: str = Field(min_length=1, examples=["V2.4"])
+    pages: str = Field(min_length=1, examples=["4-9"])
+
+
+class HeadTable(Table):
+    """[profile], with its source."""
+
+    maker: str = Field(min_length=1, examples=["Eastron"])
+    model: str = Field(min_length=1, examples=["SDM120-Modbus"])
+    kind: Literal["modbus", "bthome"] = Field(examples=["modbus"])
+    verified: Literal["simulated", "tried on hardware"] = Field(examples=["simulated"])
+    default: list[str] = Field(min_length=1, examples=[["voltage", "current"]])
+    source: SourceTable = Field(examples=["…"])
+    max_registers: int = Field(default=125, ge=1, le=125, examples=[80])
+    timeout: Duration | None = Field(default=None, examples=["500ms"])
+    gap: Duration = Field(default=0, examples=["10ms"])
+    period: Duration = Field(default=1000, examples=["1s"])
+
+
+class GroupTable(Table):
+    """[group.NAME]"""
+
+    period: Duration = Field(examples=["10s"])
+
+
+class BitsTable(Table):
+    """The bits of a register that make a channel."""
+
+    shift: int = Field(default=0, ge=0, le=63, examples=[8])
+    mask: int = Field(ge=1, le=(1 << 63) - 1, examples=[255])
+
+
+class ChannelTable(Table):
+    """[channel.NAME], what all kinds have."""
+
+    unit: str = Field(default="", examples=["V"])
+    scale: Exact = Field(default=Fraction(1), examples=["1/10"])
+    offset: Exact = Field(default=Fraction(0), examples=[-40])
+    bits: BitsTable | None = Field(default=None, examples=["…"])
+    enum: dict[str, str] = Field(default={}, examples=["…"])
+    enum_ko: dict[str, str] = Field(default={}, examples=["…"])
+    access: Literal["read", "read-write"] = Field(default="read", examples=["read"])
+    group: str | None = Field(default=None, examples=["slow"])
+    label_en: _Label = Field(examples=["Voltage"])
+    label_ko: _Label = Field(examples=["전압"])
+
+
+class ModbusChannelTable(ChannelTable):
+    """[channel.NAME] of a Modbus device."""
+
+    table: Literal["holding", "input"] | None = Field(default=None, examples=["input"])
+    function: Literal[3, 4] | None = Field(default=None, examples=[4])
+    address: int = Field(ge=0, le=65535, examples=[0])
+    type: Literal["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"] = Field(examples=["u16"])
+    order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = Field(default="ABCD", examples=["ABCD"])
+
+
+class BthomeChannelTable(ChannelTable):
+    """[channel.NAME] of a BTHome sensor."""
+
+    object: int = Field(ge=0, le=255, examples=[2])
+    index: int = Field(default=0, ge=0, le=15, examples=[0])
+    type: Literal["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64"] = Field(examples=["i16"])
