@@ -19,7 +19,7 @@ for devices in json.loads(sys.stdin.read()):
     try:
         out.append([
             [b.device.unit, b.function, b.register, b.count, b.group[2], b.group[0]]
-            + [list(b.offsets), list(b.widths)]
+            + [list(b.layout)]
             for b in plan(devices, make_group)
         ])
     except ValueError as error:
@@ -29,7 +29,7 @@ print(json.dumps(out))
 
 
 def plan(*buses: list[list[Any]]) -> list[Any]:
-    """[unit, function, register, count, period, channels, offsets, widths] of each block, or the error."""
+    """[unit, function, register, count, period, channels, (offset, order)...] of each block, or the error."""
     answer: list[Any] = json.loads(vmrun.run(PROGRAM, stdin=json.dumps(buses).encode()))
     return answer
 
@@ -44,7 +44,7 @@ def item(channel: int, register: int, code: int = U16, function: int = 3, period
 
 def test_neighbours_of_one_period_and_function_are_one_read() -> None:
     items = [item(0, 0, F32), item(1, 2, U16), item(2, 3, U64), item(3, 7, U8)]
-    assert plan([device(*items)]) == [[[1, 3, 0, 8, 1000, [0, 1, 2, 3], [0, 4, 6, 14], [4, 2, 8, 1]]]]
+    assert plan([device(*items)]) == [[[1, 3, 0, 8, 1000, [0, 1, 2, 3], [0, 0, 4, 0, 6, 0, 14, 0]]]]
 
 
 def test_a_hole_another_function_or_another_period_begins_a_new_read() -> None:
@@ -64,7 +64,7 @@ def test_a_read_is_no_longer_than_the_device_takes() -> None:
 
 def test_items_may_share_registers_and_come_in_any_order() -> None:
     items = [item(2, 1, U16), item(0, 0, U32), item(1, 0, I16), item(3, 2, U16)]
-    assert plan([device(*items)]) == [[[1, 3, 0, 3, 1000, [0, 1, 2, 3], [0, 0, 2, 4], [4, 2, 2, 2]]]]
+    assert plan([device(*items)]) == [[[1, 3, 0, 3, 1000, [0, 1, 2, 3], [0, 0, 0, 0, 2, 0, 4, 0]]]]
 
 
 def test_each_device_has_blocks_of_its_own() -> None:

@@ -73,18 +73,16 @@ import micropython
 from gasan.wire import modbus, modbus_rtu, modbus_tcp
 from modbus_cases import ANSWER, DATA, mbap
 
-rtu, tcp = modbus_rtu.RtuAnswer(87, 1750), modbus_tcp.TcpAnswer()
-request, out = bytearray(12), bytearray(8)
-chunk, frame = bytearray(b"\\x00" + ANSWER), bytearray(mbap(6, 1, DATA) + mbap(7, 1, DATA))
+rtu, tcp = modbus_rtu.RtuRead(87, 1750), modbus_tcp.TcpRead()
+out = bytearray(8)
+chunk, frame = bytearray(b"\\x00" + ANSWER), bytearray(mbap(0, 1, DATA) + mbap(1, 1, DATA))
 micropython.heap_lock()
-modbus_rtu.build_read(request, 1, 3, 0, 2)
-rtu.expect(1, 3, 2, 700, 300000)
+rtu.ask(1, 3, 0, 2, 300000)
 rtu.feed(chunk, len(chunk), 2000)
-while rtu.step(30000) != modbus.DONE:
+while rtu.step(30000) >= 0:
     pass
 modbus.reorder(rtu.buf, rtu.data, 2, 3, out)
-modbus_tcp.build_read(request, 7, 1, 3, 0, 2)
-tcp.expect(7, 1, 3, 2)
+tcp.ask(1, 3, 0, 2)
 done = tcp.feed(frame, len(frame))
 micropython.heap_unlock()
 assert done and rtu.quality == 0 and tcp.quality == 0 and bytes(out[:4]) == b"\\x44\\x33\\x22\\x11"

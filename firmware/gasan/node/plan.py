@@ -2,58 +2,21 @@
 
 device = [name, unit, timeout_ms, gap_ms, max_registers, [* item]]
 item = [channel, function, register, type code, order, period_ms]
+
+Needed only while a bus is set up; nothing that lives on refers to this module.
 """
 
-from time import ticks_ms
-
-from gasan.wire.columns import width
+from gasan.node.poll import Block, Device
+from gasan.wire.columns import WIDTH
 from gasan.wire.modbus import put_read
 from micropython import const
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Callable
 
-_LONGEST_MS = const(
-    1 << 28
-)  # three days: ticks_ms counts to 2^30 on a board, and differences to half of that
+_PERIOD_MAX_MS = const(1 << 28)  # three days: ticks_ms counts to 2^30 on a board, differences to half of that
 _TIMEOUT_MAX_MS = const(20000)  # the supervisor wants a sign of life every 30 s
-
-
-class Device:
-    """One unit on the bus and what is known of its health."""
-
-    def __init__(self, unit: int, timeout_ms: int, gap_ms: int) -> None:
-        self.unit = unit
-        self.timeout_ms = timeout_ms
-        self.gap_ms = gap_ms
-        self.ready = ticks_ms()  # before which it is not to be asked
-        self.silent = 0  # requests in a row without a certain answer
-
-
-class Block:
-    """Registers that are read by one request at one period, and the columns cut out of the answer."""
-
-    def __init__(self, device: Device, items: "list[list[int]]", count: int, make_group: "Callable") -> None:
-        types = bytes([item[3] for item in items])
-        self.device = device
-        self.function = items[0][1]
-        self.register = items[0][2]
-        self.count = count
-        self.period_ms = items[0][5]
-        self.widths = bytes([width(code) for code in types])  # bytes
-        self.offsets = bytes(
-            [2 * (item[2] - self.register) for item in items]
-        )  # bytes into the answer's data
-        self.orders = bytes([item[4] for item in items])
-        self.due = ticks_ms()
-        put_read(bytearray(6), 0, device.unit, self.function, self.register, count)
-        self.group = make_group([item[0] for item in items], types, self.period_ms)
-
-
-def registers(type_code: int) -> int:
-    """Registers that a value takes; an 8-bit value has one to itself and is its low byte."""
-    return (width(type_code) + 1) // 2
 
 
 def plan(specs: "list[list]", make_group: "Callable") -> "list[Block]":
@@ -74,9 +37,8 @@ def plan(specs: "list[list]", make_group: "Callable") -> "list[Block]":
         run: "list[list[int]]" = []
         count = 0
         for item in sorted(items, key=lambda i: (i[1], i[5], i[2])):
-            if not 0 < item[5] <= _LONGEST_MS or not 0 <= item[4] <= 3:
-                raise ValueError("period or order")
-            end = item[2] + registers(item[3])
+            # An 8-bit value has a register to itself and is its low byte.
+            end = item[2] + (WIDTH[item[3]] + 1) // 2
             if run:
                 first = run[0]
                 together = max(count, end - first[2])
@@ -89,11 +51,26 @@ def plan(specs: "list[list]", make_group: "Callable") -> "list[Block]":
                     run.append(item)
                     count = together
                     continue
-                blocks.append(Block(device, run, count, make_group))
+                blocks.append(_block(device, run, count, make_group))
             run = [item]
             count = end - item[2]
         if run:
-            blocks.append(Block(device, run, count, make_group))
+            blocks.append(_block(device, run, count, make_group))
     if not blocks:
         raise ValueError("nothing to read")
     return blocks
+
+
+def _block(device: Device, items: "list[list[int]]", count: int, make_group: "Callable") -> Block:
+    _, function, register, _, _, period_ms = items[0]
+    put_read(bytearray(6), 0, device.unit, function, register, count)
+    if not 0 < period_ms <= _PERIOD_MAX_MS:
+        raise ValueError("period")
+    layout = bytearray()
+    for item in items:
+        if not 0 <= item[4] <= 3:
+            raise ValueError("order")
+        layout.append(2 * (item[2] - register))
+        layout.append(item[4])
+    group = make_group([item[0] for item in items], bytes([item[3] for item in items]), period_ms)
+    return Block(device, function, register, count, bytes(layout), group)

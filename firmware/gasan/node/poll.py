@@ -11,18 +11,18 @@ The path from one request to the next is one flat coroutine over plain methods o
 from asyncio import sleep_ms
 from time import ticks_add, ticks_diff, ticks_ms
 
-from gasan.node.plan import Block, plan
+from gasan.wire.columns import WIDTH
 from gasan.wire.modbus import reorder
 from gasan.wire.quality import BAD_ANSWER, BAD_CRC, EXCEPTION, GOOD, TIMEOUT
 from micropython import const
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from asyncio import Lock
 
-    from gasan.node.sampler import Sampler
-    from gasan.wire.modbus_rtu import RtuAnswer
-    from gasan.wire.modbus_tcp import TcpAnswer
+    from gasan.node.sampler import Rows, Sampler
+    from gasan.wire.modbus_rtu import RtuRead
+    from gasan.wire.modbus_tcp import TcpRead
 
 _TIMEOUTS = const(12)  # keys of the node's status
 _CRC_ERRORS = const(13)
@@ -34,23 +34,61 @@ _NAP_MS = const(2000)
 _PAUSES = b"\x03\x06\x0c\x18"
 
 
+class Device:
+    """One unit on the bus and what is known of its health."""
+
+    def __init__(self, unit: int, timeout_ms: int, gap_ms: int) -> None:
+        self.unit = unit
+        self.timeout_ms = timeout_ms
+        self.gap_ms = gap_ms
+        self.ready = ticks_ms()  # before which it is not to be asked
+        self.silent = 0  # requests in a row that it may have left unanswered
+
+
+class Block:
+    """Registers that are read by one request, and the columns that are cut out of the answer."""
+
+    def __init__(
+        self, device: Device, function: int, register: int, count: int, layout: bytes, group: "Rows"
+    ) -> None:
+        """``layout``: of each column of ``group``, where it begins in the answer (bytes), and its order."""
+        self.device = device
+        self.function = function
+        self.register = register
+        self.count = count
+        self.layout = layout
+        self.group = group
+        self.due = ticks_ms()
+
+
 class Poller:
     """Reads the blocks of one bus for ever; each kind of bus has its own transaction."""
 
     lock: "Lock | None" = None  # held while a transaction is under way
-    _answer: "RtuAnswer | TcpAnswer"
     _patient = True  # whether a single unanswered request already brings a pause
+
+    if TYPE_CHECKING:
+        _read: RtuRead | TcpRead
+
+        def _begin(self, block: Block) -> None:
+            """Start a transaction; nothing is waited for."""
+
+        def _step(self) -> int:
+            """Carry it on: ms until the next step (0: at once), or -1: the outcome is in ``_read``."""
+
+        def _end(self) -> None:
+            """The transaction is over, perhaps cut short."""
 
     def __init__(self, specs: "list[list]", sampler: "Sampler") -> None:
         """``specs``: the bus's devices as compiled. Raises ValueError as ``plan`` does."""
+        from gasan.node.plan import plan
+
         self.counters = {_TIMEOUTS: 0, _CRC_ERRORS: 0, _EXCEPTIONS: 0}
         self.beat = ticks_ms()
         self._sampler = sampler
         self._blocks = plan(specs, sampler.group)
         self._at = ticks_ms()
         self._value = bytearray(8)
-        self._quality = GOOD
-        self._certain = True  # False: the device may be yet to answer
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -66,10 +104,11 @@ class Poller:
                 if wait <= 0:
                     break
                 await sleep_ms(min(wait, _NAP_MS))
-            late = ticks_diff(now, block.due) // block.period_ms
+            period = block.group.period_ms
+            late = ticks_diff(now, block.due) // period
             if late > 0:
                 self._sampler.missed(block.group, late)
-            block.due = ticks_add(block.due, (late + 1) * block.period_ms)
+            block.due = ticks_add(block.due, (late + 1) * period)
             if block.device.silent and ticks_diff(block.device.ready, now) > 0:
                 self._sampler.fail(block.group, TIMEOUT)
                 await sleep_ms(0)
@@ -79,10 +118,10 @@ class Poller:
             try:
                 self._begin(block)
                 while True:
-                    pause = self._step()
-                    if pause > 0:
-                        await sleep_ms(pause)
-                    elif pause < 0:
+                    wait = self._step()
+                    if wait > 0:
+                        await sleep_ms(wait)
+                    elif wait < 0:
                         break
             finally:
                 self._end()
@@ -92,24 +131,13 @@ class Poller:
                 await sleep_ms(0)  # a server that answers at once must not starve the node
             self._settle(block)
 
-    def _begin(self, block: Block) -> None:
-        """Start a transaction; nothing is waited for."""
-        raise NotImplementedError
-
-    def _step(self) -> int:
-        """Carry it on: ms until the next step (0: at once), or ``DONE`` and the outcome in ``_quality``."""
-        raise NotImplementedError
-
-    def _end(self) -> None:
-        """The transaction is over, perhaps cut short."""
-
     def _next(self) -> Block:
         """The block to read next; ``_at`` is when. A device's pause is waited for if that skips no sample."""
         best = self._blocks[0]
         for block in self._blocks:
             at = block.due
-            hold = ticks_diff(block.device.ready, at)
-            if hold > 0 and not (block.device.silent and hold >= block.period_ms):
+            wait = ticks_diff(block.device.ready, at)
+            if wait > 0 and not (block.device.silent and wait >= block.group.period_ms):
                 at = block.device.ready
             if block is best or ticks_diff(at, self._at) < 0:
                 best = block
@@ -119,21 +147,19 @@ class Poller:
     def _settle(self, block: Block) -> None:
         """Hand the outcome of a transaction to the sampler and decide when the device may be asked again."""
         device = block.device
-        pause = device.gap_ms
-        if self._certain:
+        quality = self._read.quality
+        wait = device.gap_ms
+        if self._read.certain:
             device.silent = 0
         else:
             device.silent += 1
             step = device.silent - (1 if self._patient else 2)
             if step >= 0:
-                pause = max(pause, device.timeout_ms * _PAUSES[min(step, len(_PAUSES) - 1)])
-        device.ready = ticks_add(ticks_ms(), pause)
-        if self._quality == GOOD:
+                wait = max(wait, device.timeout_ms * _PAUSES[min(step, len(_PAUSES) - 1)])
+        device.ready = ticks_add(ticks_ms(), wait)
+        if quality == GOOD:
             self._deliver(block)
-        else:
-            self._fail(block, self._quality)
-
-    def _fail(self, block: Block, quality: int) -> None:
+            return
         if quality == TIMEOUT:
             self.counters[_TIMEOUTS] += 1
         elif quality == BAD_CRC or quality == BAD_ANSWER:
@@ -145,16 +171,15 @@ class Poller:
     def _deliver(self, block: Block) -> None:
         """Copy each column's bytes from the answer into the group, the most significant first."""
         group = block.group
-        buf = self._answer.buf
-        value = self._value
+        read = self._read
         self._sampler.start(group)
-        for column in range(len(block.offsets)):
-            pos = self._answer.data + block.offsets[column]
-            width = block.widths[column]
-            order = block.orders[column]
+        for column in range(group.columns):
+            pos = read.data + block.layout[2 * column]
+            order = block.layout[2 * column + 1]
+            size = WIDTH[group.types[column]]
             if order:
-                reorder(buf, pos, (width + 1) // 2, order, value)
-                group.put(column, value, width & 1)
+                reorder(read.buf, pos, (size + 1) // 2, order, self._value)
+                group.put(column, self._value, size & 1)
             else:
-                group.put(column, buf, pos + (width & 1))
+                group.put(column, read.buf, pos + (size & 1))
         self._sampler.finish(group)

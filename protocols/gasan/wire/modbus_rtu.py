@@ -1,9 +1,9 @@
-"""Modbus RTU: the CRC, a read request, and the wait for its answer, free of any line and clock.
+"""Modbus RTU: the CRC, a read and the wait for its answer, free of any line and clock.
 
-Source: MODBUS over Serial Line V1.02 (2.5.1, 6.2.2). Nothing here allocates after construction.
+Source: MODBUS over Serial Line V1.02 (2.5.1, 6.2.2). Nothing here allocates once an `RtuRead` is made.
 """
 
-from gasan.wire.modbus import DONE, judge, put_read
+from gasan.wire.modbus import judge, put_read
 from gasan.wire.quality import BAD_ANSWER, BAD_CRC, TIMEOUT
 
 TYPE_CHECKING = False
@@ -20,10 +20,9 @@ else:
             return value
 
 
-REQUEST_SIZE = 8  # bytes
-
 _ROOM = const(272)  # bytes: the longest answer (255) and some noise before it
 _PATIENCE_US = const(10000)  # a pause inside an answer is forgiven up to 3.5 characters and this
+_DONE = const(-1)
 
 # CRC-16 of polynomial 0xA001 per byte, low and high half: literals, so that frozen code keeps them in flash.
 _LOW = (
@@ -54,26 +53,18 @@ _HIGH = (
 )
 
 
-def crc16(buf: "bytes | bytearray", start: int, end: int) -> int:
-    """CRC of ``buf[start:end]``; sent low byte first, so that over a frame with its CRC it is 0."""
+def crc16(buf: "bytes | bytearray", pos: int, end: int) -> int:
+    """CRC of ``buf[pos:end]``; sent low byte first, so that over a frame with its CRC it is 0."""
     low = high = 0xFF
-    for i in range(start, end):
+    for i in range(pos, end):
         k = low ^ buf[i]
         low = high ^ _LOW[k]
         high = _HIGH[k]
     return high << 8 | low
 
 
-def build_read(buf: bytearray, unit: int, function: int, register: int, count: int) -> None:
-    """Write the ``REQUEST_SIZE`` bytes of a read to the start of ``buf``."""
-    put_read(buf, 0, unit, function, register, count)
-    crc = crc16(buf, 0, 6)
-    buf[6] = crc & 0xFF
-    buf[7] = crc >> 8
-
-
-class RtuAnswer:
-    """The answer to one read, awaited on a serial line. Times are us since the request began to leave.
+class RtuRead:
+    """A read on a serial line and its answer. Times are microseconds since the request began to leave.
 
     RTU has no transaction id: unit, function, length and CRC are all that tells whose answer this is. After a
     verdict with ``certain`` False the device may still be about to answer; whoever asks it a read of the same
@@ -82,26 +73,26 @@ class RtuAnswer:
 
     def __init__(self, char_us: int, gap_us: int) -> None:
         """``char_us``: one character on the line; ``gap_us``: the silence that ends a frame."""
+        self.char_us = char_us
+        self.gap_us = gap_us
+        self.request = bytearray(8)
         self.buf = bytearray(_ROOM)
         self.n = 0  # bytes of the present chunk in buf
         self.data = 0  # where the registers begin in buf, if the quality is GOOD
         self.quality = TIMEOUT
         self.certain = True
-        self.strays = 0  # chunks so far that answered nothing
-        self._char = char_us
-        self._gap = gap_us
-        self._unit = self._function = self._count = 0
         self._last = self._deadline = self._limit = 0
         self._spoilt = False
 
-    def expect(self, unit: int, function: int, count: int, sent_us: int, timeout_us: int) -> None:
-        """Await the answer to a read that has left at ``sent_us``; it must begin ``timeout_us`` later."""
-        self._unit = unit
-        self._function = function
-        self._count = count
-        self._last = sent_us
-        self._deadline = sent_us + timeout_us
-        self._limit = self._deadline + (5 + 2 * count) * self._char + self._gap + _PATIENCE_US
+    def ask(self, unit: int, function: int, register: int, count: int, timeout_us: int) -> None:
+        """Make ``request``; its answer must begin within ``timeout_us`` of its end. Raises ModbusError."""
+        put_read(self.request, 0, unit, function, register, count)
+        crc = crc16(self.request, 0, 6)
+        self.request[6] = crc & 0xFF
+        self.request[7] = crc >> 8
+        self._last = 8 * self.char_us
+        self._deadline = self._last + timeout_us
+        self._limit = self._deadline + (5 + 2 * count) * self.char_us + self.gap_us + _PATIENCE_US
         self._spoilt = False
         self.n = 0
         self.quality = TIMEOUT
@@ -118,54 +109,62 @@ class RtuAnswer:
         self._last = now
 
     def step(self, now: int) -> int:
-        """Milliseconds until the next look (0: at once), or ``DONE``: see quality, certain and data."""
+        """Milliseconds until the next look (0: at once), or -1: there is a verdict in quality and certain."""
         n = self.n
         quiet = now - self._last
         if n == 0:
             if now >= self._deadline:
                 return self._verdict(self.quality, False)
-            return 1 if quiet >= self._gap else 1 + (self._gap - quiet) // 1000
-        need = 5 if n > 1 and self.buf[1] & 0x80 else 5 + 2 * self._count
+            return 1 if quiet >= self.gap_us else 1 + (self.gap_us - quiet) // 1000
+        need = self._size(0)
         if n >= need and not self._spoilt:
             quality = self._judge(0, need)
             if quality != BAD_CRC and quality != BAD_ANSWER:
                 return self._verdict(quality, True)
             self._spoilt = True  # a foreign frame, or noise before the answer: silence will tell
-        if quiet > self._gap + _PATIENCE_US or now > self._limit:
+        if quiet > self.gap_us + _PATIENCE_US or now > self._limit:
             return self._search(now)
-        rest = (need - n) * self._char - quiet
+        rest = (need - n) * self.char_us - quiet
         if n < need and rest > -1000:
             return rest // 1000 - 1 if rest >= 2000 else 0
         return 1
+
+    def _size(self, pos: int) -> int:
+        """Bytes of an answer that begins at ``pos``."""
+        return 5 if pos + 1 < self.n and self.buf[pos + 1] & 0x80 else 5 + 2 * self.request[5]
 
     def _judge(self, pos: int, size: int) -> int:
         if crc16(self.buf, pos, pos + size):
             return BAD_CRC
         self.data = pos + 3
-        return judge(self.buf, pos, size - 2, self._unit, self._function, self._count)
+        return judge(self.request, 0, self.buf, pos, size - 2)
 
     def _verdict(self, quality: int, certain: bool) -> int:
         self.quality = quality
         self.certain = certain
-        return DONE
+        return _DONE
 
     def _search(self, now: int) -> int:
         """The chunk is over and does not begin with the answer: find it further on, or go on waiting."""
         buf = self.buf
+        request = self.request
         n = self.n
         for pos in range(n - 4):
-            if buf[pos] == self._unit and buf[pos + 1] & 0x7F == self._function:
-                size = 5 if buf[pos + 1] & 0x80 else 5 + 2 * self._count
-                if pos + size <= n:
-                    quality = self._judge(pos, size)
-                    if quality != BAD_CRC and quality != BAD_ANSWER:
-                        return self._verdict(quality, True)
+            size = self._size(pos)
+            if buf[pos] == request[0] and pos + size <= n:
+                quality = self._judge(pos, size)
+                if quality != BAD_CRC and quality != BAD_ANSWER:
+                    return self._verdict(quality, True)
         whole = crc16(buf, 0, n) == 0
-        ours = buf[0] == self._unit and buf[1] == self._function and buf[2] == 2 * self._count
-        if n >= 3 and ours and not whole:
+        if (
+            n >= 3
+            and not whole
+            and buf[0] == request[0]
+            and buf[1] == request[1]
+            and buf[2] == 2 * request[5]
+        ):
             return self._verdict(BAD_CRC, True)  # its head is right, so this was the answer, and is damaged
         self.quality = BAD_ANSWER if whole else BAD_CRC
-        self.strays += 1
         self._spoilt = False
         self.n = 0
         return self._verdict(self.quality, False) if now >= self._deadline else 1

@@ -1,7 +1,7 @@
-"""Modbus TCP: a read request, and the wait for its answer among whatever else the connection brings.
+"""Modbus TCP: a read and the wait for its answer among whatever else the connection brings.
 
 Source: MODBUS Messaging on TCP/IP Implementation Guide V1.0b (3.1.3).
-Nothing here allocates after construction.
+Nothing here allocates once a `TcpRead` is made.
 """
 
 from gasan.wire.modbus import judge, put_read
@@ -21,48 +21,43 @@ else:
             return value
 
 
-REQUEST_SIZE = 12  # bytes
-FRAME_MAX = 260  # bytes
-
+_ROOM = const(260)  # bytes of the longest frame
 _HEAD = const(6)  # transaction, protocol, length: the length counts what follows
 
 
-def build_read(buf: bytearray, transaction: int, unit: int, function: int, register: int, count: int) -> None:
-    """Write the ``REQUEST_SIZE`` bytes of a read to the start of ``buf``; ``transaction`` is 0..65535."""
-    put_read(buf, _HEAD, unit, function, register, count)
-    buf[0] = transaction >> 8
-    buf[1] = transaction & 0xFF
-    buf[2] = buf[3] = buf[4] = 0
-    buf[5] = REQUEST_SIZE - _HEAD
-
-
-class TcpAnswer:
-    """The answer to one read, awaited on a connection; answers to older reads are passed over."""
+class TcpRead:
+    """A read on a connection and its answer; answers to older reads are passed over."""
 
     def __init__(self) -> None:
-        self.buf = bytearray(FRAME_MAX)
-        self.n = 0  # bytes in buf; never read more than FRAME_MAX - n into it
+        self.request = bytearray(12)
+        self.buf = bytearray(_ROOM)
+        self.n = 0  # bytes in buf
         self.data = _HEAD + 3  # where the registers begin in buf, if the quality is GOOD
         self.quality = TIMEOUT
-        self.strays = 0  # frames so far that answered nothing
+        self.certain = True  # for the caller: False when the device may be dead
         self.broken = False  # the stream has lost its frames: only a new connection helps
         self._used = 0
-        self._transaction = self._unit = self._function = self._count = 0
 
     def reset(self) -> None:
         """A new connection begins."""
         self.n = self._used = 0
         self.broken = False
 
-    def expect(self, transaction: int, unit: int, function: int, count: int) -> None:
-        """Await the answer to this read."""
-        self._transaction = transaction
-        self._unit = unit
-        self._function = function
-        self._count = count
+    def ask(self, unit: int, function: int, register: int, count: int) -> None:
+        """Make ``request``, with the next transaction id. Raises ModbusError."""
+        request = self.request
+        put_read(request, _HEAD, unit, function, register, count)
+        request[5] = 6
+        request[1] = request[1] + 1 & 0xFF
+        if not request[1]:
+            request[0] = request[0] + 1 & 0xFF
         self._drop(self._used)
         self._used = 0
         self.quality = TIMEOUT
+
+    def room(self, size: int) -> int:
+        """How many bytes, at most ``size``, may be fed next."""
+        return min(size, _ROOM - self.n)
 
     def feed(self, chunk: bytearray, size: int) -> bool:
         """Take ``size`` bytes of ``chunk``; True when there is a verdict: see quality, data and broken."""
@@ -72,25 +67,19 @@ class TcpAnswer:
             buf[n] = chunk[i]
             n += 1
         self.n = n
-        return self.look()
-
-    def look(self) -> bool:
-        """Look through what is in the buffer already; True when there is a verdict."""
-        buf = self.buf
         while self.n >= _HEAD:
-            size = buf[4] << 8 | buf[5]
-            if buf[2] or buf[3] or not 3 <= size <= FRAME_MAX - _HEAD:
+            size = _HEAD + (buf[4] << 8 | buf[5])
+            if buf[2] or buf[3] or not _HEAD + 3 <= size <= _ROOM:
                 self.broken = True
                 self.quality = BAD_ANSWER
                 return True
-            if self.n < _HEAD + size:
+            if self.n < size:
                 return False
-            if buf[0] << 8 | buf[1] == self._transaction:
-                self.quality = judge(buf, _HEAD, size, self._unit, self._function, self._count)
-                self._used = _HEAD + size
+            if buf[0] == self.request[0] and buf[1] == self.request[1]:
+                self.quality = judge(self.request, _HEAD, buf, _HEAD, size - _HEAD)
+                self._used = size
                 return True
-            self.strays += 1
-            self._drop(_HEAD + size)
+            self._drop(size)
         return False
 
     def _drop(self, size: int) -> None:
