@@ -44,11 +44,17 @@ class Host:
         os.close(self._fd)
 
 
+# Output is lost while nobody has the terminal open: a program that begins with this waits for the host.
+_GATE = "import sys\nsys.stdin.read(1)\n"
+
+
 @contextlib.contextmanager
-def host(board: VirtualBoard) -> Iterator[Host]:
+def host(board: VirtualBoard, gate: bool = True) -> Iterator[Host]:
     opened = Host(board)
     try:
-        board.wait(lambda s: s["console"]["present"])
+        board.wait(lambda s: s["console"]["present"] and s["phase"] == "main")
+        if gate:
+            opened.write(b"!")
         yield opened
     finally:
         opened.close()
@@ -56,9 +62,9 @@ def host(board: VirtualBoard) -> Iterator[Host]:
 
 def test_text_is_cooked_and_buffer_is_raw_in_order(new_board: NewBoard) -> None:
     board = new_board(
-        """
-import micropython, sys
-sys.stdin.read(1)
+        _GATE
+        + """
+import micropython
 for n in range(50):
     print("text", n)
     sys.stdout.buffer.write(b"\\n\\x00raw%d\\r" % n)
@@ -70,7 +76,6 @@ print("end")
 """
     )
     with host(board) as h:
-        h.write(b"x")
         text = h.until(b"end\r\n")
         expected = b"".join(b"text %d\r\n\n\x00raw%d\rmore\r\n" % (n, n) for n in range(50))
         expected += "é\r\n".encode()
@@ -81,7 +86,8 @@ print("end")
 
 def test_stdin_waits_for_all_bytes_and_can_be_polled(new_board: NewBoard) -> None:
     board = new_board(
-        """
+        _GATE
+        + """
 import select, sys
 p = select.poll()
 p.register(sys.stdin, select.POLLIN)
@@ -104,7 +110,8 @@ print("out", len(q.poll(200)), "end")
 
 def test_the_interrupt_byte_interrupts_and_clears_the_ring(new_board: NewBoard) -> None:
     board = new_board(
-        """
+        _GATE
+        + """
 import micropython, sys, time
 try:
     print("waiting")
@@ -132,7 +139,8 @@ except KeyboardInterrupt:
 
 def test_without_an_interrupt_byte_every_byte_is_data(new_board: NewBoard) -> None:
     board = new_board(
-        """
+        _GATE
+        + """
 import micropython, sys
 micropython.kbd_intr(-1)
 print("go")
@@ -148,7 +156,8 @@ print(sum(sys.stdin.buffer.read(256)), "end")
 def test_interrupts_never_hit_the_file_system(new_board: NewBoard) -> None:
     """A hundred interrupts into a program that writes files most of the time."""
     board = new_board(
-        """
+        _GATE
+        + """
 import os, sys, time
 hits = 0
 while hits < 100:
@@ -175,7 +184,9 @@ print("end")
     assert list_files(board.image)["/file"] == 3000
 
 
-_SLEEPY_READER = """
+_SLEEPY_READER = (
+    _GATE
+    + """
 import select, sys, time
 print("asleep")
 time.sleep_ms(300)
@@ -187,6 +198,7 @@ while p.poll(300):
     n += 1
 print("read", n, "end")
 """
+)
 
 
 @pytest.mark.parametrize(("board_name", "ring"), [("esp32_generic", 260), ("virtual", 260)])
@@ -210,10 +222,9 @@ def test_a_full_ring_holds_a_usb_host_back(new_board: NewBoard) -> None:
 
 def test_a_host_that_does_not_read_stalls_the_board_for_a_while(new_board: NewBoard) -> None:
     board = new_board(
-        """
-import sys, time
-print("go")
-sys.stdin.read(1)
+        _GATE
+        + """
+import time
 stalled = 0
 while stalled < 300:
     t = time.ticks_ms()
@@ -225,8 +236,6 @@ print("stalled", stalled)
 """,
     )
     with host(board) as h:
-        h.until(b"go\r\n")
-        h.write(b"x")
         status = board.wait(lambda s: s["flash"]["programs"] > 0)  # the stalled write came through
         assert status["console"]["out_lost"] > 0
         h.until(b"stalled ")
@@ -243,7 +252,7 @@ def test_without_a_host_output_is_lost_and_nothing_stalls(new_board: NewBoard) -
 
 def test_pulling_the_cable(new_board: NewBoard) -> None:
     board = new_board("import time\nwhile True:\n    print('tick')\n    time.sleep_ms(10)")
-    with host(board) as h:
+    with host(board, gate=False) as h:
         h.until(b"tick\r\n")
         board.unplug()
         assert not board.console_path.exists()
@@ -252,13 +261,13 @@ def test_pulling_the_cable(new_board: NewBoard) -> None:
                 pass
             raise OSError
     board.plug()
-    with host(board) as h:
+    with host(board, gate=False) as h:
         h.until(b"tick\r\n")
     assert board.status()["boots"] == 1
 
 
 def test_the_terminal_outlives_resets(new_board: NewBoard) -> None:
     board = new_board("import machine, time\nprint('life')\ntime.sleep_ms(50)\nmachine.reset()")
-    with host(board) as h:
+    with host(board, gate=False) as h:
         for _ in range(5):
             h.until(b"life\r\n")

@@ -5,13 +5,11 @@ reset. It is one process with one event loop; commands come over a socket in the
 object per line, and what happens is logged there as JSON lines.
 """
 
-import contextlib
 import fcntl
 import json
 import os
 import selectors
 import signal
-import socket
 import struct
 import sys
 import time
@@ -20,33 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from gasan.boards import standins
+from gasan.boards.commands import CommandError, Commands
 from gasan.boards.console import Console
 from gasan.boards.image import blank_image
 from gasan.boards.log import EventLog, TextLog
 from gasan.boards.process import Process
 from gasan.boards.settings import FLASH, Settings
 from gasan.boards.vm import VmMissing
+from gasan.boards.world import World
 
-__all__ = ["CONTROL", "Supervisor", "control_address"]
-
-CONTROL = "control"
-"""The socket for commands, in the board's folder."""
+__all__ = ["Supervisor", "main"]
 
 _LOOK_S = 0.02
 _SAFE_WAIT_S = 0.5
-_LEVELS = struct.Struct("<BB64s8H")
 _COUNTERS = struct.Struct("<IIII")
 _CUT_MODES = ("before", "torn", "bits", "after")
-
-
-@contextlib.contextmanager
-def control_address(folder: Path) -> Any:
-    """The socket's address as a path short enough for the system, whatever the folder's is."""
-    fd = os.open(folder, os.O_PATH)
-    try:
-        yield f"/proc/self/fd/{fd}/{CONTROL}"
-    finally:
-        os.close(fd)
 
 
 class Supervisor:
@@ -65,11 +51,10 @@ class Supervisor:
         self._events = EventLog(folder / "events.jsonl")
         self._text = TextLog(folder / "console.log")
         self._standins = standins.compiled()
-        self._levels = {"wifi": 1, "rssi": 50, "pins": [255] * 64, "analogue": [0] * 8}
+        self._world = World(folder / "levels")
         if not (folder / FLASH).exists():
             blank_image(folder / FLASH, self._facts)
-        (folder / "count").write_bytes(bytes(_COUNTERS.size))
-        self._write_levels()
+        self._clear_counters()
         self._standins_heap = standins.heap_used(
             self._vm, self._standins, self._arguments("measure", 1), folder
         )
@@ -81,6 +66,7 @@ class Supervisor:
         self._starts: Counter[str] = Counter()
         self._pins: deque[tuple[float, int, int]] = deque(maxlen=4096)
         self._heap: dict[str, int] = {}
+        self._flash_before: Counter[str] = Counter()
         self._cut = ""
         self._plan_cut(cut)
         self._watchdog_s = 0.0
@@ -92,9 +78,7 @@ class Supervisor:
         self._running = True
         self._selector = selectors.DefaultSelector()
         self._registered: dict[int, Any] = {}
-        self._listener = self._listen()
-        self._clients: dict[int, tuple[socket.socket, bytearray]] = {}
-        self._watch(self._listener.fileno(), self._accept)
+        self._commands = Commands(folder, self._command, self._watch, self._unwatch)
         if lifeline is not None:
             self._watch(lifeline, lambda: self._owner(lifeline))
         wake, self._wake = os.pipe()
@@ -217,7 +201,7 @@ class Supervisor:
         arguments = self._arguments("raw" if kind == "soft-raw" else "main", self._cause)
         if self._cut:
             arguments["cut"], self._cut = self._cut, ""
-        (self._folder / "count").write_bytes(bytes(_COUNTERS.size))
+        self._clear_counters()
         heap = (self._settings.heap or self._facts.heap) * (self._vm.bits // 32)
         env = dict(self._settings.env)
         if self._settings.air:
@@ -225,12 +209,12 @@ class Supervisor:
         self._console.interrupt = 3
         self._next_kind = ""
         self._phase = "boot"
-        # The allocator's own tables take a sixty-fourth of the stand-ins' share, too.
+        # The allocator's tables take 3 bits for each block of 4 words, of the stand-ins' share, too.
         self._process = Process(
             self._vm,
             self._standins,
             arguments,
-            heap + self._standins_heap * 65 // 64,
+            heap + self._standins_heap * 131 // 128,
             self._facts.console.ring,
             self._folder,
             env,
@@ -250,10 +234,14 @@ class Supervisor:
         process = self._process
         if process is None:
             return
-        self._messages()
+        for words in process.told():
+            reset = self._message(words)
+            self._next_kind = self._next_kind or reset
         while said := process.output.take():
             self._say(*said)
         status = process.reap()
+        flash = self._flash_counters()
+        self._flash_before.update(flash)
         for fd in (process.messages, process.ended, process.output.receiver.fileno()):
             self._unwatch(fd)
         process.close()
@@ -262,7 +250,7 @@ class Supervisor:
         kind, self._next_kind = self._next_kind, ""
         if kind not in ("soft", "soft-raw"):
             self._deadline = None  # the watchdog runs on through a soft reset
-        self._event("end", kind=kind, status=status, flash=self._flash_counters())
+        self._event("end", kind=kind, status=status, flash=flash)
         if not self._running or kind == "off":
             self._power = "off"
         elif kind == "bootloader":
@@ -277,38 +265,48 @@ class Supervisor:
             self._schedule("power-on" if status == -signal.SIGKILL else "reset", 0.05 if lived > 2 else 1.0)
 
     def _messages(self) -> None:
-        process = self._process
-        if process is None:
-            return
-        for words in process.told():
-            match words:
-                case ["F"]:
-                    if self._deadline is not None:
-                        self._deadline = time.monotonic() + self._watchdog_s
-                case ["W", timeout]:
-                    self._watchdog_s = int(timeout) / 1000
+        """Do what the VM has told (standins/control.py)."""
+        if self._process:
+            for words in self._process.told():
+                self._obey(words)
+
+    def _obey(self, words: list[str]) -> None:
+        if reset := self._message(words):
+            if reset in ("soft", "soft-raw"):
+                self._next_kind = reset  # the VM tidies up and ends by itself
+            else:
+                self._end(reset)
+
+    def _message(self, words: list[str]) -> str:
+        """Take note of a message; the kind of reset that it asks for, or nothing."""
+        match words:
+            case ["F"]:
+                if self._deadline is not None:
                     self._deadline = time.monotonic() + self._watchdog_s
-                case ["K", char]:
-                    self._console.interrupt = int(char)
-                    if self._console.interrupt < 0:
-                        self._interrupt_since = None
-                case ["P", pin, level]:
-                    self._pins.append((time.monotonic(), int(pin), int(level)))
-                case ["M", phase]:
-                    self._phase = phase
-                    self._event("phase", phase=phase)
-                case ["H", used, total]:
-                    self._heap = {"standins": self._standins_heap, "at_start": int(used), "total": int(total)}
-                    self._event("heap", **self._heap)
-                case ["C"]:
-                    self._event("cut", flash=self._flash_counters())
-                    self._end("power-on")
-                    return
-                case ["R", "soft" | "soft-raw" as kind]:
-                    self._next_kind = kind  # the VM tidies up and ends by itself
-                case ["R", *kind]:
-                    self._end(" ".join(kind))
-                    return
+            case ["W", timeout]:
+                self._watchdog_s = int(timeout) / 1000
+                self._deadline = time.monotonic() + self._watchdog_s
+            case ["K", char]:
+                self._console.interrupt = int(char)
+                if self._console.interrupt < 0:
+                    self._interrupt_since = None
+            case ["P", pin, level]:
+                self._pins.append((time.monotonic(), int(pin), int(level)))
+            case ["M", phase]:
+                self._phase = phase
+                self._event("phase", phase=phase)
+            case ["H", used, total]:
+                self._heap = {"standins": self._standins_heap, "at_start": int(used), "total": int(total)}
+                self._event("heap", **self._heap)
+            case ["C"]:
+                self._event("cut", flash=self._flash_counters())
+                return "power-on"
+            case ["R", *kind]:
+                return " ".join(kind)
+        return ""
+
+    def _clear_counters(self) -> None:
+        (self._folder / "count").write_bytes(bytes(_COUNTERS.size))
 
     def _flash_counters(self) -> dict[str, int]:
         data = (self._folder / "count").read_bytes()
@@ -341,55 +339,19 @@ class Supervisor:
         The VM would raise it anywhere, also inside its allocator or littlefs. A program that does not wait
         for half a second is interrupted wherever it is.
         """
-        if self._process is None or self._interrupt_since is None:
+        process = self._process
+        if process is None or self._interrupt_since is None:
             return
-        with self._process.stopped() as alive:
-            self._messages()
-            if not alive or self._process is None or self._interrupt_since is None:
-                return
-            if self._process.waits() or now - self._interrupt_since > _SAFE_WAIT_S:
+        with process.stopped() as alive:
+            told = list(process.told())  # acted upon when the VM runs again
+            tired = now - self._interrupt_since > _SAFE_WAIT_S
+            if alive and ["K", "-1"] not in told and (process.waits() or tired):
                 self._interrupt_since = None
-                self._process.interrupt()
+                process.interrupt()
+        for words in told:
+            self._obey(words)
 
     # -- commands
-
-    def _listen(self) -> socket.socket:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        (self._folder / CONTROL).unlink(missing_ok=True)
-        with control_address(self._folder) as address:
-            listener.bind(address)
-        listener.listen(4)
-        listener.setblocking(False)
-        return listener
-
-    def _accept(self) -> None:
-        client, _ = self._listener.accept()
-        fd = client.fileno()
-        self._clients[fd] = (client, bytearray())
-        self._watch(fd, lambda: self._serve(fd))
-
-    def _serve(self, fd: int) -> None:
-        client, line = self._clients[fd]
-        try:
-            data = client.recv(65536, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        line += data
-        while b"\n" in line:
-            request, _, rest = line.partition(b"\n")
-            line[:] = rest
-            try:
-                answer = {"ok": True, **self._command(json.loads(request))}
-            except (ValueError, KeyError, TypeError, IndexError, OSError) as e:
-                answer = {"ok": False, "error": f"{type(e).__name__}: {e}"}
-            with contextlib.suppress(OSError):
-                client.sendall(json.dumps(answer).encode() + b"\n")
-        if not data or len(line) > 65536:
-            self._unwatch(fd)
-            client.close()
-            del self._clients[fd]
 
     def _command(self, request: dict[str, Any]) -> dict[str, Any]:
         do = request.pop("do")
@@ -405,17 +367,15 @@ class Supervisor:
             self._power = "off"
         elif do == "on":
             if self._process or self._start_at:
-                raise ValueError("the board is on")
+                raise CommandError("the board is on")
             self._plan_cut(request.get("cut"))
             self._schedule("power-on", 0)
-        elif do == "kill":
+        elif do in ("kill", "reset"):  # the reset pin looks like power-on to the chips
             self._plan_cut(request.get("cut"))
             if self._process:
                 self._end("power-on")
             else:
                 self._schedule("power-on", 0)
-        elif do == "reset":
-            self._end("power-on")  # the reset pin looks like power-on to the chips
         elif do == "plug":
             self._unwatch(self._console.fileno() or -1)
             if request["in"]:
@@ -424,32 +384,15 @@ class Supervisor:
                 self._console.unplug()
             self._event("plug" if request["in"] else "unplug")
         elif do == "set":
-            self._set(request)
+            self._world.change(request)
         else:
-            raise ValueError(f"no such command: {do}")
+            raise CommandError(f"there is no command {do}")
         return {}
 
     def _plan_cut(self, cut: dict[str, Any] | None) -> None:
         if cut:
             mode = _CUT_MODES.index(cut["mode"])
             self._cut = f"{int(cut['operation'])}:{mode}:{int(cut.get('argument', 0))}"
-
-    def _set(self, request: dict[str, Any]) -> None:
-        for name in ("wifi", "rssi"):
-            if name in request:
-                self._levels[name] = int(request[name])
-        for pin, level in request.get("pins", {}).items():
-            self._levels["pins"][int(pin)] = 255 if level is None else int(bool(level))  # type: ignore[index]
-        for channel, value in request.get("analogue", {}).items():
-            self._levels["analogue"][int(channel)] = int(value)  # type: ignore[index]
-        self._write_levels()
-
-    def _write_levels(self) -> None:
-        levels: dict[str, Any] = self._levels
-        data = _LEVELS.pack(levels["wifi"], levels["rssi"], bytes(levels["pins"]), *levels["analogue"])
-        path = self._folder / "levels"
-        with path.open("r+b" if path.exists() else "wb") as f:  # in place: the VM has it open
-            f.write(data)
 
     def _status(self) -> dict[str, Any]:
         return {
@@ -467,6 +410,9 @@ class Supervisor:
                 **self._console.counters,
             },
             "flash": self._flash_counters(),
+            "flash_total": dict(
+                self._flash_before + Counter(self._flash_counters() if self._process else {})
+            ),
             "heap": self._heap,
         }
 
@@ -491,10 +437,7 @@ class Supervisor:
             self._ended()
         self._event("stop")
         self._console.close()
-        self._listener.close()
-        (self._folder / CONTROL).unlink(missing_ok=True)
-        for client, _ in self._clients.values():
-            client.close()
+        self._commands.close()
         self._selector.close()
         self._events.close()
         self._text.close()

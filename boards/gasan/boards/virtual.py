@@ -6,7 +6,6 @@ foreground; ``VirtualBoard`` does the same in a process of its own that ends wit
 
 import argparse
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from gasan.boards import supervisor
+from gasan.boards.commands import CommandError, ask
 from gasan.boards.image import build_image
 from gasan.boards.settings import FLASH, Settings
 
@@ -199,22 +199,9 @@ class VirtualBoard:
 
     def _ask(self, do: str, **request: Any) -> dict[str, Any]:
         try:
-            with (
-                supervisor.control_address(self.folder) as address,
-                socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line,
-            ):
-                line.settimeout(10)
-                line.connect(address)
-                line.sendall(json.dumps({"do": do, **request}).encode() + b"\n")
-                with line.makefile("rb") as lines:
-                    answer: dict[str, Any] = json.loads(
-                        lines.readline() or b'{"ok": false, "error": "no answer"}'
-                    )
-        except OSError as e:
-            raise BoardError(f"{self.folder}: the virtual board is not running ({e}).") from None
-        if not answer.pop("ok"):
-            raise BoardError(f"{self.folder}: {do}: {answer['error']}.")
-        return answer
+            return ask(self.folder, do, **request)
+        except CommandError as e:
+            raise BoardError(str(e)) from None
 
 
 def main(argv: list[str] | None = None) -> int:
