@@ -38,9 +38,13 @@ def uint(p: bytes, pos: int) -> "tuple[int, int]":
 
 def array(p: bytes, pos: int) -> "tuple[int, int]":
     """The length of an array whose items can still come."""
-    major, n, pos = head(p, pos)
-    if major != 4:
-        raise FrameError("something else where an array belongs")
+    n = p[pos] - 0x80
+    if 0 <= n < 24:
+        pos += 1
+    else:
+        major, n, pos = head(p, pos)
+        if major != 4:
+            raise FrameError("something else where an array belongs")
     if n > len(p) - pos:
         raise FrameError("cut short")
     return n, pos

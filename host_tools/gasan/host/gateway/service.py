@@ -12,7 +12,7 @@ from gasan.host.errors import InputError
 from gasan.host.gateway.apply import ApplyState, Progress
 from gasan.host.gateway.clock import ClockReading, machine_boot, mono_ms, read_clock
 from gasan.host.gateway.control import Answers, ControlServer, control_path
-from gasan.host.gateway.live import LiveView, Snapshot
+from gasan.host.gateway.live import LiveView, NodeState, Snapshot
 from gasan.host.gateway.lock import state_lock
 from gasan.host.gateway.node_service import NodeService
 from gasan.host.gateway.tail import tail_rows
@@ -53,7 +53,11 @@ class Gateway:
 
     def snapshot(self) -> Snapshot:
         """What to show now."""
-        nodes = tuple(service.state for service in self._services.values())
+        services = (self._services.get(node.name) for node in self._nodes)
+        nodes = tuple(
+            NodeState(node.name, "starting", "") if service is None else service.state
+            for node, service in zip(self._nodes, services, strict=True)
+        )
         trouble = self._writer.trouble if self._writer is not None else None
         return self._live.snapshot(nodes, mono_ms(), trouble)
 

@@ -87,5 +87,7 @@ class RangeSet:
         """
         start = 1 if self._firsts and self._firsts[0] == 0 else 0
         following = self._lasts[0] + 1 if start else 0
+        if len(self._firsts) == start:  # no gaps, as nearly always
+            return following, ()
         stop = start + most
         return following, tuple(zip(self._firsts[start:stop], self._lasts[start:stop], strict=True))
