@@ -153,18 +153,24 @@ machine.soft_reset() if machine.reset_cause() == 1 else time.sleep(10)
 
 
 def test_power_cuts(new_board: NewBoard) -> None:
-    board = new_board(_SAY_CAUSE + "import time\ntime.sleep(60)", uid="0123456789abcdef")
-    board.wait(lambda s: s["phase"] == "main")
+    board = new_board(_SAY_CAUSE + "import time\nprint('noted')\ntime.sleep(60)")
+
+    def life(number: int) -> dict[str, Any]:
+        """The status once this life has written down its cause."""
+        log = board.folder / "console.log"
+        return board.wait(lambda s: s["boots"] == number and log.read_text().count("noted") == number)
+
+    life(1)
     board.kill()
-    status = board.wait(lambda s: s["boots"] == 2 and s["phase"] == "main")
+    status = life(2)
     os.kill(status["pid"], signal.SIGKILL)  # from outside: a power cut, too
-    board.wait(lambda s: s["boots"] == 3 and s["phase"] == "main")
+    life(3)
     board.off()
     assert board.status()["pid"] is None
     board.on()
     with pytest.raises(BoardError, match="is on"):
         board.on()
-    board.wait(lambda s: s["boots"] == 4 and s["phase"] == "main")
+    life(4)
     assert causes(board) == ["1", "1", "1", "1"]
 
 
