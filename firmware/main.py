@@ -21,7 +21,7 @@ else:
     # buffers find no place. Leaves first: an import within an import stands on the stack of the outer one
     # (rp2 has 8 KB).
     gc.threshold(2048)
-    for name in ("cbor", "cose", "columns", "encoder", "frame", "link"):
+    for name in ("cbor", "cose", "columns", "encoder", "frame", "session"):
         __import__("gasan.wire." + name)
     from gasan.node import app
 

@@ -353,3 +353,13 @@ def test_after_three_crashes_a_node_waits_without_sources(nodes: Nodes, server: 
     new = config(server, name="mended")
     assert gateway.put(CONFIG, new).ok and gateway.command("activate", digest(new)).status == 0
     gateway.wait(lambda: gateway.readings() > 0, 30)
+
+
+def test_a_flush_ends_the_sampling_and_leaves_nothing_behind(nodes: Nodes, server: CountingServer) -> None:
+    board, gateway = nodes.node(config(server, max_age_ms=60000))
+    gateway.wait(lambda: gateway.status.get(1, 0) >= 9)
+    assert gateway.command("flush").status == 0
+    gateway.wait(lambda: gateway.status[1] == gateway.status[2] and gateway.status[5] == 0)
+    served = len(server.served)
+    assert gateway.readings() == gateway.status[1] and served - 1 <= gateway.readings() // 3 <= served
+    assert gateway.status[3] == 0 and board.status()["boots"] == 1

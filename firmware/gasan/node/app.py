@@ -132,6 +132,12 @@ class Node:
             self._orders = Orders(self)
         return self._orders
 
+    def stop_sources(self) -> None:
+        """Sample no more in this boot."""
+        for _, _, task in self._tasks[2:]:
+            task.cancel()
+        del self._tasks[2:]
+
     async def run(self, word: str, crash: str) -> None:
         """Begin, then run until a reset is due. Raises what ends it all.
 
@@ -146,12 +152,12 @@ class Node:
 
             add(self, buses)
             add = None
-            _forget("gasan.node", "sources")
+            _forget("gasan.node", "sources", "plan")
         buses = None
         gc.collect()
         gc.threshold(gc.mem_free() // 4)
         self._watch("batcher", self.batcher)
-        self._watch("link", self.link)
+        self._watch("link", self.link)  # sources come behind these two
         for name, source in self.sources:
             self._watch(name, source)
         await self._supervise()
@@ -208,9 +214,7 @@ class Node:
     async def _end(self) -> None:
         """An orderly end: nothing that was sampled is lost."""
         await asyncio.sleep_ms(_STEP_MS)  # for the answer to the command
-        for _, part, task in self._tasks:
-            if part is not self.link:
-                task.cancel()
+        self.stop_sources()
         self._feed()
         await self.batcher.flush()
         await self.batcher.put(HEALTH, self.status())

@@ -20,6 +20,10 @@ class Orders:
         node = self._node
         if name == "status":
             return 0, str(node.status())
+        if name == "flush":
+            node.stop_sources()
+            await node.batcher.flush()
+            return 0, "sampling has stopped"
         if name == "maintenance" or name == "reboot":
             node.due = name
             return 0, "restarting"
