@@ -96,6 +96,12 @@ def test_manifest(firmware: Path) -> None:
     assert set(plain) == {"/boot.py", "/main.py", "/lib/pack/age/a.py", "/lib/pack/age/b.py"}
 
 
+def test_a_manifest_must_not_name_what_is_not_there(firmware: Path) -> None:
+    (firmware / "manifest.py").write_text('package("pack/age", ("c.py",), base_path="../protocols")')
+    with pytest.raises(ManifestError, match=r"pack/age/c\.py is not there"):
+        firmware_files(firmware=firmware)
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [

@@ -103,6 +103,8 @@ def firmware_files(mpy: bool = True, firmware: Path = FIRMWARE) -> dict[str, byt
     """
     files = {f"/{name}": (firmware / name).read_bytes() for name in ("boot.py", "main.py")}
     for target, source in _Manifest(firmware / "manifest.py").files():
+        if not source.is_file():
+            raise ManifestError(f"{firmware / 'manifest.py'}: {target} is not there ({source}).")
         if mpy:
             files[f"/lib/{target.with_suffix('.mpy')}"] = compile_mpy(source, str(target))
         else:
@@ -169,10 +171,10 @@ class _Manifest:
         opt: int | None = None,
     ) -> Iterator[tuple[PurePosixPath, Path]]:
         folder = self._path.parent / base_path / package_path
-        for path in sorted(folder.glob("**/*.py")):
-            name = path.relative_to(folder).as_posix()
-            if files is None or name in files:
-                yield PurePosixPath(package_path) / name, path
+        if files is None:
+            files = tuple(path.relative_to(folder).as_posix() for path in sorted(folder.glob("**/*.py")))
+        for name in files:
+            yield PurePosixPath(package_path) / name, folder / name
 
     def _error(self, statement: ast.stmt, what: str) -> ManifestError:
         return ManifestError(f"{self._path}:{statement.lineno}: {what}.")
