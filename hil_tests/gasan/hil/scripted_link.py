@@ -123,6 +123,8 @@ class LinkedNode:
         if self.answers:
             for packet in packets(whole, armoured=True):
                 self._packet(packet)
+            if self._session is not None and self._session.seen >= 0:
+                self._send(link.SEEN, [self._session.seen])
 
     def _writable(self) -> None:
         """Writes what the terminal takes; the rest when it takes more."""
