@@ -201,6 +201,9 @@ def test_flash_operations_are_counted(new_board: NewBoard) -> None:
     board = new_board("with open('/x', 'wb') as f: f.write(bytes(10000))")
     flash = board.wait(in_repl)["flash"]
     assert flash["programs"] >= 40 and flash["erases"] >= 3 and flash["overwrites"] == 0
+    board.kill()
+    status = board.wait(lambda s: s["boots"] == 2 and in_repl(s))
+    assert status["flash_total"]["programs"] == flash["programs"] + status["flash"]["programs"]
 
 
 def test_open_files_are_lost_by_reset_and_kept_by_soft_reset(new_board: NewBoard) -> None:

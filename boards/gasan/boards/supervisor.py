@@ -313,6 +313,13 @@ class Supervisor:
         programs, erases, overwrites, _ = _COUNTERS.unpack(data[: _COUNTERS.size])
         return {"programs": programs, "erases": erases, "overwrites": overwrites}
 
+    def _flash_total(self) -> dict[str, int]:
+        """The counters of all starts."""
+        now = self._flash_counters() if self._process else {}
+        return {
+            name: self._flash_before[name] + now.get(name, 0) for name in ("programs", "erases", "overwrites")
+        }
+
     # -- the console
 
     def _input(self) -> None:
@@ -410,9 +417,7 @@ class Supervisor:
                 **self._console.counters,
             },
             "flash": self._flash_counters(),
-            "flash_total": dict(
-                self._flash_before + Counter(self._flash_counters() if self._process else {})
-            ),
+            "flash_total": self._flash_total(),
             "heap": self._heap,
         }
 
