@@ -2,13 +2,19 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gasan.host.compile import compile_site
+from gasan.host.control_client import ask, ask_once
+from gasan.host.errors import TryAgainError
+from gasan.host.site import load
 
 GASAN = [sys.executable, "-c", "from gasan.host.cli import main; main()"]
 
@@ -104,3 +110,53 @@ def test_a_site_of_ones_own(site: Path, tmp_path: Path) -> None:
     drive = _gasan("readings", "--format", "json", "--device", "drive", "--since", "5m", *state)
     assert {row["text"] for row in drive} <= {"stopped", "forward", "reverse", "accelerating"} | {None}
     assert drive[0]["raw"] is not None
+
+
+def test_verbs_while_it_runs(site: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    arguments = [*GASAN, "up", "--site", str(site), "--state", str(state), "--json"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            _wait_until_up(state)
+            _apply_and_ask(site, state)
+        finally:
+            running.send_signal(signal.SIGINT)
+            output, errors = running.communicate(timeout=60)
+    assert running.returncode == 0, errors
+    account = json.loads(output)
+    assert account["readings_sampled"] == account["readings_stored"] > 0
+    assert account["readings_lost"] == account["conflicts"] == 0
+
+
+def _wait_until_up(state: Path) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            if ask_once(state, {"do": "nodes"})["nodes"][0]["state"] == "up":
+                return
+        except TryAgainError:
+            pass
+        assert time.monotonic() < deadline, "the node does not come up"
+        time.sleep(0.1)
+
+
+def _apply_and_ask(site: Path, state: Path) -> None:
+    site.write_text(
+        site.read_text("utf-8").replace('channels = ["voltage", "current"]\n', ""), encoding="utf-8"
+    )
+    command = [*GASAN, "apply", str(site), "--state", str(state)]
+    applied = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert applied.returncode == 0, applied.stderr
+    (wanted,) = compile_site(load(site))
+    assert f"node-a: runs revision {wanted.revision.hex()}" in applied.stdout
+    assert "+ channel meter/frequency: input 70, every 500ms, f32, Hz" in applied.stdout
+    (node,) = ask_once(state, {"do": "nodes"})["nodes"]
+    assert (node["state"], node["revision"]) == ("up", wanted.revision.hex())
+    for answer in ask(state, {"do": "tail"}):
+        if answer["reading"]["channel"] == "frequency":
+            assert 59 < answer["reading"]["value"] < 61
+            break
+    logs = subprocess.run(
+        [*GASAN, "logs", "node-a", "--state", str(state)], capture_output=True, text=True, timeout=60
+    )
+    assert "boot 2" in logs.stdout
