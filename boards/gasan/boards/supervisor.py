@@ -261,8 +261,9 @@ class Supervisor:
             self._schedule(kind, max(0.0, self._last_start + 0.1 - time.monotonic()))
         else:
             # Killed from outside is a power cut; any other end is a crash of the VM, as a hard fault is.
-            lived = time.monotonic() - self._last_start
-            self._schedule("power-on" if status == -signal.SIGKILL else "reset", 0.05 if lived > 2 else 1.0)
+            cut = status == -signal.SIGKILL
+            tired = not cut and time.monotonic() - self._last_start < 2  # it may crash at every start
+            self._schedule("power-on" if cut else "reset", 1.0 if tired else 0.05)
 
     def _messages(self) -> None:
         """Do what the VM has told (standins/control.py)."""
