@@ -102,9 +102,16 @@ class Bus:
             shaped = self.faults.shape(direction, data, self._char)
         self._put(station, shaped, start)
 
-    def next_time(self) -> int | None:
-        """When `run` has something to do; None: not before somebody sends."""
-        times = [self._bytes[0].end] if self._bytes else []
+    def next_time(self, patience: int = 0) -> int | None:
+        """When `run` is to be called next; None: not before somebody sends.
+
+        patience: ns that a byte may wait for the bytes behind it; the end of a frame never waits.
+        """
+        times = []
+        if self._bytes:
+            times.append(self._bytes[0].end + patience)
+            if patience:
+                times += [byte.end for byte in self._bytes if byte.last]
         if self._heard:
             times.append(self._silence)
         return min(times, default=None)
