@@ -4,12 +4,18 @@
 four bits are the Modbus exception code with which the device refused (Modbus Application Protocol 1.1b3, 7).
 """
 
-try:
-    from micropython import const
-except ImportError:
+TYPE_CHECKING = False
+if TYPE_CHECKING:
 
-    def const(x: int) -> int:
-        return x
+    def const(value: int) -> int:
+        return value
+else:
+    try:
+        from micropython import const
+    except ImportError:
+
+        def const(value):
+            return value
 
 
 GOOD = const(0)
