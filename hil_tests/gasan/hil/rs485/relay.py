@@ -34,8 +34,8 @@ from gasan.hil.rs485.responder import Responder, Served
 
 __all__ = ["Relay", "RelayError", "Stats", "main"]
 
-# Bytes are handed over in lumps of this time at high speed, as a UART's FIFO does; the end of a frame at once.
-_LUMP_NS = 500000
+# At high speed bytes are handed over in lumps of this time, as by a UART's FIFO; the end of a frame at once.
+_LUMP_NS = 500_000
 _SPIN_NS = 150_000  # waits shorter than this are spun, since a sleeping process wakes that late
 _START_S = 20.0
 
