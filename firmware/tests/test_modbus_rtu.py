@@ -77,7 +77,9 @@ def test_reads_every_type_and_order_from_pymodbus() -> None:
             unit = SimDevice(7, SimData(0, values=registers, datatype=DataType.REGISTERS))
             server = await equipment.serve_rtu(relay.devices, [unit], line.baudrate)
             try:
-                return await asyncio.to_thread(poll_rtu, relay.master, line, [device(7, items, timeout=500)], 900)
+                return await asyncio.to_thread(
+                    poll_rtu, relay.master, line, [device(7, items, timeout=500)], 900
+                )
             finally:
                 await equipment.stop(server)
 
