@@ -213,14 +213,24 @@ def test_a_config_on_trial_that_is_reset_goes_back(nodes: Nodes, server: Countin
     assert (gateway.of(BOOT)[2].rev, gateway.of(BOOT)[2].content[8]) == (digest(old), ROLLED_BACK)
 
 
-def test_what_is_no_config_is_refused(nodes: Nodes) -> None:
+def test_what_is_no_config_does_not_stay(nodes: Nodes) -> None:
+    old, rubbish = config(), cbor.dumps([2, "name", {1: 5}, [], []])
+    _, gateway = nodes.node(old)
+    gateway.wait(lambda: gateway.frames)
+    assert gateway.put(CONFIG, rubbish).ok and gateway.command("activate", digest(rubbish)).status == 0
+    gateway.wait(lambda: len(gateway.of(BOOT)) == 2, 20)
+    assert (gateway.of(BOOT)[1].rev, gateway.of(BOOT)[1].content[8]) == (digest(old), ROLLED_BACK)
+    assert any("limit 1" in line for line in gateway.text)
+
+
+def test_orders_that_make_no_sense_are_refused(nodes: Nodes) -> None:
     _, gateway = nodes.node(config())
     gateway.wait(lambda: gateway.frames)
-    rubbish = cbor.dumps([2, "name", {1: 5}, [], []])
-    assert not gateway.put(CONFIG, rubbish).ok
-    assert gateway.command("activate", digest(rubbish)).status == 1
     assert not gateway.put(7, b"something else").ok
     assert gateway.command("dance").status == 2
+    assert gateway.command("activate").status == 2
+    assert gateway.command("activate", b"unknown!").status == 1
+    assert "1" in gateway.command("status").text
 
 
 def test_a_kill_costs_at_most_the_open_batch(nodes: Nodes, server: CountingServer) -> None:

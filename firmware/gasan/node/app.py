@@ -25,6 +25,15 @@ from gasan.wire.cose import Hmac
 from gasan.wire.frame import HEALTH
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gasan.node.batcher import Batcher
+    from gasan.node.orders import Orders
+    from gasan.node.sampler import Sampler
+    from gasan.node.spool import Spool
+
 _STEP_MS = const(250)
 _WATCHDOG_MS = const(8000)  # rp2 takes at most 8388
 _HANG_MS = const(30000)
@@ -48,7 +57,8 @@ def run(word: str) -> None:
     started = ticks_ms()
     try:
         crashes, crash = _begin().crashed()
-        node = Node(*_begin().identity(), crashes)
+        node_id, generation, key = _begin().identity()
+        node = Node(node_id, generation, key, crashes)
         asyncio.run(node.run(word, crash))
     except KeyboardInterrupt:
         if node and node.watchdog:
@@ -63,7 +73,7 @@ def run(word: str) -> None:
         end.crash(e, 1 if steady else crashes + 1)
 
 
-def _begin():
+def _begin() -> "Any":
     from gasan.node import begin  # no variable that lives on may hold it, else it stays in memory
 
     return begin
@@ -91,7 +101,10 @@ class Node:
     word of a reset to be done.
     """
 
-    spool = sampler = batcher = None
+    # Made by begin.
+    spool: "Spool"
+    sampler: "Sampler"
+    batcher: "Batcher"
     rev = b""
     ordinal = slots_state = 0
 
@@ -105,13 +118,13 @@ class Node:
         log.now = self.clock.now
         self.restarts = self.lateness = 0
         self.due = ""
-        self.watchdog = None
-        self.sources: list = []
+        self.watchdog: machine.WDT | None = None
+        self.sources: list[tuple[str, Any]] = []
         self.link = Link(self)
         self.status = Health(self).figures
         self._crashes = crashes
-        self._orders = None
-        self._tasks: list = []  # (name, part, task)
+        self._orders: "Orders | None" = None
+        self._tasks: list[tuple[str, Any, asyncio.Task]] = []  # (name, part, task)
 
     def start_watchdog(self) -> None:
         """From now on the board resets unless the supervisor feeds it; there is no way back but a reset."""
@@ -125,7 +138,7 @@ class Node:
         """Take a piece of a new config; see Orders."""
         return await self._take_orders().put(kind, name, total, offset, data)
 
-    def _take_orders(self):
+    def _take_orders(self) -> "Orders":
         if not self._orders:
             from gasan.node.orders import Orders
 
@@ -144,14 +157,14 @@ class Node:
         word, crash: what the boot before left for this one.
         """
         buses = await _begin().begin(self, self._key, word, crash)
-        self._key = None
+        self._key = b""
         _forget("gasan.node", "begin", "config", "end", "losses", "recover")
         _forget("gasan.ota", "slots")
         if self._crashes < _SAFE_AFTER:
             from gasan.node.sources import add
 
             add(self, buses)
-            add = None
+            del add  # or its module stays
             _forget("gasan.node", "sources", "plan")
         buses = None
         gc.collect()
@@ -163,10 +176,10 @@ class Node:
         await self._supervise()
         await self._end()
 
-    def _watch(self, name: str, part) -> None:
+    def _watch(self, name: str, part: "Any") -> None:
         self._tasks.append((name, part, asyncio.create_task(self._keep_running(name, part))))
 
-    async def _keep_running(self, name: str, part) -> None:
+    async def _keep_running(self, name: str, part: "Any") -> None:
         pause = _PAUSE_MS
         while True:
             started = self.clock.now()

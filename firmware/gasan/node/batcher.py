@@ -13,6 +13,15 @@ from gasan.node import log
 from gasan.wire import frame
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from gasan.node.clock import Clock
+    from gasan.node.sampler import Rows, Sampler
+    from gasan.node.spool import Spool
+
 _TICK_MS = const(50)
 # A transaction ends by its own deadline; a source that keeps its lock for longer has hung.
 _QUIET_MS = const(3000)
@@ -26,11 +35,19 @@ class Batcher:
     the last collection, and after the worst one.
     """
 
-    def __init__(self, writer, spool, sampler, clock, boot: bytes, rev: bytes) -> None:
+    def __init__(
+        self,
+        writer: frame.FrameWriter,
+        spool: "Spool",
+        sampler: "Sampler",
+        clock: "Clock",
+        boot: bytes,
+        rev: bytes,
+    ) -> None:
         self.seq = 0
         self.count = 0
         self.lost = 0
-        self.locks: list = []
+        self.locks: list[asyncio.Lock] = []
         self.beat = ticks_ms()
         self.heap_free = self.heap_low = gc.mem_free()
         self._writer = writer
@@ -55,11 +72,11 @@ class Batcher:
         """Write what was sampled so far."""
         await self.quietly(self._flush)
 
-    async def put(self, kind: int, content) -> None:
+    async def put(self, kind: int, content: "Any") -> None:
         """Write a frame of another kind than data; content: as FrameWriter.content takes it, or CBOR."""
         await self.quietly(self._put, kind, content)
 
-    async def quietly(self, work, *args):
+    async def quietly(self, work: "Callable[..., Any]", *args: "Any") -> "Any":
         """Call what writes to flash while the lines are quiet; returns its result. Collects garbage."""
         async with self._turn:
             held = []
@@ -96,7 +113,7 @@ class Batcher:
             readings = self._writer.readings
             self._sampler.written(readings, self._commit(readings))
 
-    def _add(self, g, shift: int) -> bool:
+    def _add(self, g: "Rows", shift: int) -> bool:
         """Add as many rows of a group as fit; False when some are left."""
         rows = g.n - g.first
         while rows and not self._writer.add(g, shift, g.first, g.first + rows):
@@ -104,11 +121,11 @@ class Batcher:
         g.take(rows)
         return g.n == 0
 
-    def _put(self, kind: int, content) -> None:
+    def _put(self, kind: int, content: "Any") -> None:
         self._make_room()
         self._write(kind, None, content)
 
-    def _write(self, kind: int, rev: bytes | None, content) -> None:
+    def _write(self, kind: int, rev: bytes | None, content: "Any") -> None:
         self._begin(kind, self._clock.now(), rev or self._rev)
         if isinstance(content, (bytes, memoryview)):
             self._writer.raw(content)

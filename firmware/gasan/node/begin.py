@@ -12,12 +12,16 @@ from time import sleep
 import machine
 from gasan.node import config, log, recover
 from gasan.node.batcher import Batcher
-from gasan.node.end import CRASH, CRASH_MAX
+from gasan.node.end import CRASH, CRASH_MAX, reset
 from gasan.node.sampler import Sampler
 from gasan.node.spool import Spool
 from gasan.ota import slots
 from gasan.wire import cbor, frame
 from micropython import const
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from gasan.node.app import Node
 
 _VERSION = "0.1.0"
 _ORDINAL = "/boot.n"
@@ -58,7 +62,7 @@ def crashed() -> tuple[int, str]:
         return 0, ""
 
 
-async def begin(node, key: bytes, word: str, crash: str) -> list:
+async def begin(node: "Node", key: bytes, word: str, crash: str) -> list:
     """Make the parts of ``node`` that write, and write its first frames; returns the buses of the config.
 
     word, crash: what the boot before left.
@@ -70,6 +74,8 @@ async def begin(node, key: bytes, word: str, crash: str) -> list:
         limits = config.Config(data)
     except config.ConfigError as e:
         log.error("config: %s" % e)
+        if store.state == slots.TRIAL:
+            reset("config")  # the next start goes back
         data = config.EMPTY
         limits = config.Config(data)
     node.slots_state, node.rev = store.state, bytes(8)
@@ -101,7 +107,7 @@ async def begin(node, key: bytes, word: str, crash: str) -> list:
     }
     await node.batcher.put(frame.BOOT, content)
     contents = config.births(data)
-    store = data = None
+    del store, data
     while contents:
         await node.batcher.put(frame.BIRTH, contents.pop(0))
     if crash:

@@ -5,14 +5,7 @@ a bus is for its source to check; a meaning is the tail of a birth frame and is 
 """
 
 from gasan.wire import cbor
-
-try:
-    from micropython import const
-except ImportError:
-
-    def const(x):
-        return x
-
+from micropython import const
 
 _VERSION = const(2)
 EMPTY = b"\x85\x02\x60\xa0\x80\x80"  # no bus, no channel

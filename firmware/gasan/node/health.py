@@ -1,12 +1,18 @@
 """The figures that a node tells about itself, in STATUS and in health frames (keys: protocols/frame.md)."""
 
+from micropython import const
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from gasan.node.app import Node
+
 _SATURATED = (1 << 32) - 1
 
 
 class Health:
     """Collects the figures of all parts; ``figures`` is one dict, made once."""
 
-    def __init__(self, node) -> None:
+    def __init__(self, node: "Node") -> None:
         self._node = node
         self._figures = dict.fromkeys(range(1, 21), 0)
 

@@ -8,11 +8,18 @@ import io
 import sys
 from time import ticks_ms
 
-_LINE = 200  # characters of a line
-_RING = 16  # lines kept for the link
+from micropython import const
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_LINE = const(200)  # characters of a line
+_RING = const(16)  # lines kept for the link
 
 sink = print  # called with a line; the link puts its own in place while it shares the console
-now = ticks_ms  # the time in front of a line, ms; the app puts its clock in place
+now: "Callable[[], Any]" = ticks_ms  # the time in front of a line, ms; the app puts its clock in place
 _ring: list[str] | None = None
 _lost = 0
 

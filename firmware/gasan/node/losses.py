@@ -10,6 +10,15 @@ from gasan.node.spool import BOOT, COUNT, DONE, FIRST, HEAD
 from gasan.wire import cbor, frame
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from gasan.node.spool import Spool
+
+    Writer = Callable[[int, bytes | None, Any], None]
+
 # Reasons.
 OVERFLOW = const(1)
 TORN = const(2)
@@ -20,10 +29,10 @@ _CHANNELS_MAX = const(250)  # a list of more could exceed a frame; then only the
 _DROPS_MAX = const(8)  # segments dropped to make room for one frame
 
 
-def of(data, reason: int) -> list:
+def of(data: memoryview, reason: int) -> list[list]:
     """The items that stand for a frame which is given up: the one that it carried as a tombstone, its own."""
     kind, boot, seq, _, mono, _, at = frame.peek(data)
-    item = [reason, boot, seq, seq, 0, mono, mono, {}]
+    item: list = [reason, boot, seq, seq, 0, mono, mono, {}]
     if kind == frame.TOMBSTONE:
         carried = cbor.loads(data[at : len(data) - AFTER])
         flat = carried[7]
@@ -58,14 +67,14 @@ def merge(items: list, item: list) -> None:
 
 def content(item: list) -> bytes:
     """The item as the content of a tombstone frame."""
-    flat = []
+    flat: list[int] = []
     if len(item[7]) <= _CHANNELS_MAX:
         for channel in sorted(item[7]):
             flat += [channel, item[7][channel]]
     return cbor.dumps(item[:7] + [flat])
 
 
-def refused(spool, data) -> None:
+def refused(spool: "Spool", data: memoryview) -> None:
     """The flash did not take a frame: its tombstone is owed."""
     items = spool.debts
     spool.debts = []
@@ -74,7 +83,7 @@ def refused(spool, data) -> None:
     spool.debts = spool.debts[-16:]
 
 
-def make_room(spool, write) -> int:
+def make_room(spool: "Spool", write: "Writer") -> int:
     """Write the tombstones that are owed and drop the oldest segments while the spool is full.
 
     write(kind, rev or None for the current one, content) writes a frame. Returns the readings that are lost.
@@ -89,12 +98,12 @@ def make_room(spool, write) -> int:
     return lost
 
 
-def _drop_oldest(spool, write) -> int:
+def _drop_oldest(spool: "Spool", write: "Writer") -> int:
     """Tell of the oldest segment's frames that the gateway does not have, then remove it."""
     segment = spool.segments[0]
     has_heirs = spool.segments[1][BOOT] == segment[BOOT]
     buf = memoryview(bytearray(frame.FRAME_MAX))
-    items: list = []
+    items: list[list] = []
     lost = offset = 0
     for i in range(segment[COUNT]):
         size = spool.read(segment, offset, buf)

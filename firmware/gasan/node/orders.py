@@ -1,8 +1,16 @@
-"""What the gateway may have a node do: take another config, restart. Loaded when the first order comes."""
+"""What the gateway may have a node do: take another config, restart. Loaded when the first order comes.
 
-from gasan.node import config, log
+Whether a config is one is found out by its trial: to parse it beside a node at work would take too much
+memory.
+"""
+
+from gasan.node import log
 from gasan.ota import slots
 from micropython import const
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from gasan.node.app import Node
 
 _CONFIG = const(1)  # kind of a PUT
 
@@ -10,7 +18,7 @@ _CONFIG = const(1)  # kind of a PUT
 class Orders:
     """The orders to one node; keeps what is being received between them."""
 
-    def __init__(self, node) -> None:
+    def __init__(self, node: "Node") -> None:
         self._node = node
         self._slots = slots.Slots("/cfg")
         self._slots.resume(node.rev if any(node.rev) else b"", node.slots_state)
@@ -43,19 +51,12 @@ class Orders:
         return await self._node.batcher.quietly(self._put, name, total, offset, data)
 
     def _put(self, name: bytes, total: int, offset: int, data: bytes) -> tuple[int, int]:
-        store = self._slots
         try:
-            answer = store.receive(name, total, offset, data)
-            if answer[1] == slots.COMPLETE and not store.in_use(name):
-                config.Config(store.received(name) or b"")
-            return answer
-        except config.ConfigError as e:
-            log.error("config: %s" % e)
-            store.discard()
+            return self._slots.receive(name, total, offset, data)
         except OSError as e:
             log.error("config: %s" % e)
-            store.abandon()
-        return 0, slots.REFUSED
+            self._slots.abandon()
+            return 0, slots.REFUSED
 
     def confirm(self) -> None:
         """The config on trial has proved itself; writes to flash."""

@@ -5,6 +5,11 @@ import os
 from gasan.node import log, losses
 from gasan.node.spool import BOOT, COUNT, FIRST, HEAD, SIZE
 from gasan.wire import cbor, frame
+from micropython import const
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from gasan.node.spool import Spool
 
 
 class Found:
@@ -14,13 +19,13 @@ class Found:
     ordinal = 0
 
 
-def recover(spool) -> Found:
+def recover(spool: "Spool") -> Found:
     """Take all whole segments into the spool. OSError when its folder cannot be read."""
     found = Found()
     buf = memoryview(bytearray(frame.FRAME_MAX))
     for name in sorted(os.listdir(spool.folder)):
         try:
-            segment = [int(name, 16), b"", 0, 0, 0, 0]
+            segment: list = [int(name, 16), b"", 0, 0, 0, 0]
         except ValueError:
             continue  # no file of ours
         try:
@@ -35,7 +40,7 @@ def recover(spool) -> Found:
     return found
 
 
-def _walk(spool, segment: list, buf, found: Found) -> bool:
+def _walk(spool: "Spool", segment: list, buf: memoryview, found: Found) -> bool:
     """Fill in what the file of a segment holds; False when it ends in something that is no frame."""
     before = found.last
     size = spool.read(segment, 0, buf)

@@ -9,11 +9,17 @@ missed.
 from time import ticks_add, ticks_diff, ticks_ms
 
 from gasan.wire import columns
+from micropython import const
 
-_LEAST_ROWS = 4
-_MOST_ROWS = 512
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_LEAST_ROWS = const(4)
+_MOST_ROWS = const(512)
 # Bytes per reading, in sixteenths, that a batch is expected to take before one was written.
-_FIRST_GUESS = 40
+_FIRST_GUESS = const(40)
 
 
 class Rows(columns.Group):
@@ -23,13 +29,13 @@ class Rows(columns.Group):
     frame yet.
     """
 
-    def __init__(self, channels, types: bytes, rows: int, period_ms: int) -> None:
+    def __init__(self, channels: "Sequence[int]", types: bytes, rows: int, period_ms: int) -> None:
         super().__init__(channels, types, rows + 1, period_ms)
         self.rows = rows
         self.base = ticks_ms()
         self.first = 0
 
-    def oldest(self):
+    def oldest(self) -> "Any":
         """The tick of the oldest row that is in no frame yet; there must be one."""
         return ticks_add(self.base, self.time(self.first))
 
@@ -60,7 +66,7 @@ class Sampler:
         self._full = False
         self._opened = ticks_ms()
 
-    def group(self, channels, types: bytes, period_ms: int) -> Rows:
+    def group(self, channels: "Sequence[int]", types: bytes, period_ms: int) -> Rows:
         """A group of channels, one type code each; period_ms is 0 when rows come unasked."""
         row = 5
         for code in types:

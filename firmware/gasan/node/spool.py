@@ -18,6 +18,12 @@ from gasan.node import log
 from gasan.wire.frame import FRAME_MAX
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any
+
+    Buffer = bytes | bytearray | memoryview
+
 # Items of a segment, which is a list: some 50 bytes on a board.
 NUMBER = const(0)  # names the file
 BOOT = const(1)
@@ -46,15 +52,15 @@ class Spool:
         self.frames = 0
         self.delivered = 0
         self.unswept = False
-        self.debts: list = []
-        self.segments: list = []
+        self.debts: list[list] = []
+        self.segments: list[list] = []
         self.folder = folder
         self._budget = budget
         self._segment_max = min(max(budget // 8, 4096), 32768)
         self._block = os.statvfs(folder)[0]
         self._head = bytearray(HEAD)
-        self._tail = None  # file of the newest segment, when it is one of this boot
-        self._file = None  # file of another segment, which is being read
+        self._tail: "Any" = None  # file of the newest segment, when it is one of this boot
+        self._file: "Any" = None  # file of another segment, which is being read
         self._file_number = 0
         self._cursor = [0, 0, 0]  # of the next frame to send: segment number, index, offset
         self._next_number = 1
@@ -65,7 +71,7 @@ class Spool:
         self.frames += segment[COUNT]
         self._next_number = segment[NUMBER] + 1
 
-    def append(self, data, boot: bytes, seq: int) -> None:
+    def append(self, data: "Buffer", boot: bytes, seq: int) -> None:
         """Commit a frame. OSError when the flash does not take it: then no part of it is kept."""
         segment = self.segments[-1] if self._tail else None
         if (
@@ -107,7 +113,7 @@ class Spool:
 
     # Sending
 
-    def next(self, buf) -> int:
+    def next(self, buf: "Buffer") -> int:
         """Copy the next frame to be sent into ``buf`` and return its length; 0 when there is none."""
         cursor = self._cursor
         for segment in self.segments:
@@ -139,7 +145,7 @@ class Spool:
         """Send again, from the oldest frame that is not acknowledged."""
         self._cursor[0] = 0
 
-    def ack(self, boot: bytes, upto: int, ranges) -> None:
+    def ack(self, boot: bytes, upto: int, ranges: "list[int] | tuple[int, ...]") -> None:
         """The gateway has the frames of ``boot`` below ``upto``, and of ``ranges``: from, to, from, to..."""
         for segment in self.segments:
             if segment[BOOT] == boot:
@@ -159,8 +165,8 @@ class Spool:
         if _is_done(segment):
             self.unswept = True
 
-    def read(self, segment: list, offset: int, buf) -> int:
-        """Read the frame at ``offset`` into ``buf``: its length, 0 at the end of the file, -1 if it is none."""
+    def read(self, segment: list, offset: int, buf: "Buffer") -> int:
+        """Read the frame at ``offset`` into ``buf``: its length, 0 at the end, -1 if there is none."""
         try:
             f = self._open(segment)
             f.seek(offset)
@@ -175,7 +181,7 @@ class Spool:
         except OSError:
             return -1
 
-    def _open(self, segment: list):
+    def _open(self, segment: list) -> "Any":
         if self._tail and segment is self.segments[-1]:
             return self._tail
         if self._file_number != segment[NUMBER]:
@@ -205,7 +211,7 @@ class Spool:
         return n > 1 and (n >= _SEGMENTS_MAX or self.used() + self._block > self._budget)
 
     def sweep(self) -> None:
-        """Remove the segments that are done with, save the newest: it tells the next boot where this one ended."""
+        """Remove the segments that are done, save the newest: it tells the next boot where this one ended."""
         self.unswept = False
         for segment in self.segments[:-1]:
             if _is_done(segment):

@@ -15,17 +15,19 @@ import os
 
 from gasan.wire import cbor
 
-try:
-    from micropython import const
-except ImportError:
-
-    def const(x):
-        return x
-
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from io import BytesIO
+
+    from micropython import const
+else:
+    try:
+        from micropython import const
+    except ImportError:
+
+        def const(value):
+            return value
+
 
 # States, as a boot frame tells them (ARMED is never seen there).
 STABLE = const(0)
