@@ -4,6 +4,7 @@ things.
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -53,6 +54,8 @@ _NOTES_MS: Final = 10_000
 """Status and clock are written with the next frame, or after this time."""
 
 _WELCOME_BOOTS: Final = 8
+_WAITING_MAX: Final = 64
+"""Frames of a node that may wait for the store; a node in order has far fewer on the way."""
 
 log = logging.getLogger(__name__)
 
@@ -96,14 +99,18 @@ class NodeLink:
         self._gateway_clock = gateway_clock
         self._port = SerialPort(port_path, self._received, self._port_state)
         self._session = GatewaySession(self._session_key, writer.store_id, mono_ms(), stored=self._stored)
-        self._have: dict[bytes, Acknowledgement] = {}
+        self._have: OrderedDict[bytes, Acknowledgement] = OrderedDict()  # by boot, the newest first
+        self._waiting = 0
         self._detail = ""
+        self._in_session = False
         self._clocks: dict[bytes, ClockEstimator] = {}
         self._former: tuple[bytes, dict[int, int]] = b"", {}
         self._burst = 0
         self._asked_ms = 0
         self._noted_ms = 0
         self._notes: dict[str, Callable[[Ingest], None]] = {}
+        self._notes_waiting = False
+        self._notes_due = False
         self._results: dict[int, asyncio.Future[CommandResult]] = {}
         self._puts: dict[bytes, tuple[asyncio.Future[PutDone], Callable[[int, int], None]]] = {}
         self._changed = asyncio.Event()
@@ -213,11 +220,7 @@ class NodeLink:
         return self.key.key if wanted else None
 
     def _stored(self, _node_id: bytes) -> Iterable[Stored]:
-        current = self.running.boot if self.running is not None else b""
-        boots = sorted(
-            self._have, key=lambda boot: boot != current
-        )  # stable: the store gave the newest first
-        return [(boot, *self._have[boot]) for boot in boots]
+        return [(boot, *stored) for boot, stored in self._have.items()]
 
     # -- what comes from the node
 
@@ -230,7 +233,9 @@ class NodeLink:
         match event:
             case FrameReceived(data):
                 self._write_notes()
-                self._writer.frame(data, self._written)
+                if self._waiting < _WAITING_MAX:  # else the store is in trouble; the node sends it again
+                    self._waiting += 1
+                    self._writer.frame(data, self._written)
             case Status(values):
                 self._note_status(values)
             case TimeSample():
@@ -243,9 +248,7 @@ class NodeLink:
                 self._begin(boot)
             case SessionDown(_, reason):
                 if reason != "port closed":  # the port's own sentence says more
-                    self._detail = _("the session ended ({reason}); waiting for the node").format(
-                        reason=reason
-                    )
+                    self._detail = _("the node says nothing any more; waiting for it")
                 self._end(reason)
             case Stranger(node_id, generation):
                 self._stranger(node_id, generation)
@@ -261,6 +264,7 @@ class NodeLink:
 
     def _begin(self, boot: bytes) -> None:
         self._detail = ""
+        self._in_session = True
         self.log.add(f"-- session up, boot {boot.hex()}")
         log.info("node %s is up, boot %s", self.name, boot.hex())
         if boot not in self._clocks:
@@ -269,21 +273,24 @@ class NodeLink:
             self.status = {}
         self._burst = _BURST
         self._ask_time(mono_ms())
-        self._notes["session"] = lambda ingest: ingest.session(self.key.node_id, boot)
-        self._write_notes()
-        self._writer.post(
-            lambda ingest: ingest.running(self.key.node_id, boot), lambda known: self._runs(boot, known)
-        )
+        self._writer.post(lambda ingest: self._note_session(ingest, boot), self._runs)
 
-    def _runs(self, boot: bytes, known: tuple[bytes, int | None] | None) -> None:
-        if known is not None and (self.running is None or self.running.boot != boot):
-            self.running = Running(boot, *known)
+    def _note_session(self, ingest: Ingest, boot: bytes) -> Running | None:
+        """In the store's thread: this boot is in session; returns what it runs, if a frame has told."""
+        ingest.session(self.key.node_id, boot)
+        known = ingest.running(self.key.node_id, boot)
+        return Running(boot, *known) if known is not None else None
+
+    def _runs(self, known: Running | None) -> None:
+        if known is not None and (self.running is None or self.running.boot != known.boot):
+            self.running = known
             self._changed.set()
 
     def _end(self, reason: str) -> None:
-        if self._notes:
-            self._write_notes()
-        self.log.add(f"-- session down: {reason}")
+        self._write_notes(at_once=True)
+        if self._in_session:
+            self._in_session = False
+            self.log.add(f"-- session down: {reason}")
 
     def _stranger(self, node_id: bytes, generation: int) -> None:
         if node_id == self.key.node_id:
@@ -298,9 +305,13 @@ class NodeLink:
 
     def _written(self, receipt: Receipt) -> None:
         """A frame has been dealt with, and the transaction is on disk."""
+        self._waiting -= 1
         if receipt.outcome in (Outcome.STORED, Outcome.AGAIN, Outcome.CONFLICT) and receipt.frame is not None:
-            boot = bytes(receipt.frame.boot)
+            boot = receipt.frame.boot
             self._have[boot] = receipt.stored
+            self._have.move_to_end(boot, last=boot != self._session.boot and len(self._have) > 1)
+            while len(self._have) > _WELCOME_BOOTS:
+                self._have.popitem()
             self._session.ack(boot, *receipt.stored)
             self._send()
             if receipt.outcome is Outcome.STORED and boot == self._session.boot:
@@ -314,13 +325,13 @@ class NodeLink:
 
     def _live_offset(self, receipt: Receipt) -> int | None:
         """What dates the frame for the view: None for one of an earlier boot, which is not live."""
-        if receipt.frame is None or bytes(receipt.frame.boot) != self._session.boot:
+        if receipt.frame is None or receipt.frame.boot != self._session.boot:
             return None
         offset = self.offset_ms(self._session.boot, receipt.frame.mono)
         return mono_ms() - receipt.frame.mono if offset is None else offset
 
     def _note_running(self, frame: Frame) -> None:
-        boot, revision = bytes(frame.boot), bytes(frame.rev)
+        boot, revision = frame.boot, frame.rev
         state = self.running.state if self.running is not None and self.running.boot == boot else None
         if frame.kind == BOOT:
             state = frame.content[8]
@@ -370,11 +381,26 @@ class NodeLink:
 
     # -- notes
 
-    def _write_notes(self) -> None:
-        """Hands over what is to be written beside frames: one small change each, in the order in which they
-        came.
-        """
-        for change in self._notes.values():
-            self._writer.post(change)
+    def _write_notes(self, at_once: bool = False) -> None:
+        """Hands over what is to be written beside frames; while the store is busy with the last, it waits."""
+        if not self._notes:
+            return
+        if self._notes_waiting and not at_once:
+            self._notes_due = True
+            return
+        changes = list(self._notes.values())
         self._notes.clear()
+        self._notes_due = False
+        self._notes_waiting = True
         self._noted_ms = mono_ms()
+
+        def make(ingest: Ingest) -> None:
+            for change in changes:
+                change(ingest)
+
+        def done(_: None) -> None:
+            self._notes_waiting = False
+            if self._notes_due:
+                self._write_notes()
+
+        self._writer.post(make, done)

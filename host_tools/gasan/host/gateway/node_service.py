@@ -100,10 +100,10 @@ class NodeService:
             config_meanings(config)
         except ValueError as error:
             raise InputError(_("this is not a config for {node}").format(node=self.node.name)) from error
-        self.config = config
-        await self._learn()
-        self._given_up.discard(self.revision)
         async with self._applying:
+            self.config = config
+            self._given_up.discard(self.revision)
+            await self._learn()
             return await self._apply(report)
 
     async def maintenance(self) -> str:

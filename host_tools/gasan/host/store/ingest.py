@@ -54,6 +54,8 @@ class Outcome(Enum):
     BAD_MAC = "bad_mac"
     BAD_SHAPE = "bad_shape"
     UNKNOWN_KEY = "unknown_key"
+    FAILED = "failed"
+    """The store has a fault that only this frame shows: it is neither stored nor acknowledged."""
 
 
 class Receipt(NamedTuple):
@@ -99,8 +101,8 @@ class Ingest:
     def transaction(self) -> Iterator[None]:
         """All or nothing, and on disk when it returns.
 
-        Raises StoreUnavailableError when the database cannot be written now, StoreDamagedError when it is damaged.
-        Then nothing of it has happened, and the caller may try the same again.
+        Raises StoreUnavailableError when the database cannot be written now, StoreDamagedError when it is
+        damaged. Then nothing of it has happened, and the caller may try the same again.
         """
         try:
             self._db.execute("BEGIN IMMEDIATE")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from gasan.host.errors import TryAgainError
-from gasan.host.store.ingest import Ingest, Keys, Receipt
+from gasan.host.store.ingest import Ingest, Keys, Outcome, Receipt
 from gasan.host.store.open import StoreDamagedError, open_store
 
 __all__ = ["GROUP_MS", "GROUP_SIZE", "StoreWriter"]
@@ -99,16 +99,20 @@ class StoreWriter:
 
         def failed(error: BaseException) -> None:
             log.error("a frame of %d bytes could not be stored: %r; it is not acknowledged", len(data), error)
+            done(Receipt(Outcome.FAILED, len(data)))
 
         self._changes.put(_Change(lambda ingest: ingest.frame(data), done, failed))
 
-    def post(self, make: Callable[[Ingest], _T], done: Callable[[_T], None] = lambda _: None) -> None:
-        """Calls `make` within a transaction, and `done` in the event loop with its result when that is on
-        disk.
+    def post(self, make: Callable[[Ingest], _T], done: Callable[[_T | None], None]) -> None:
+        """Calls `make` within a transaction, and `done` in the event loop when that is on disk: with its
+        result, or with None when it has failed.
         """
-        self._changes.put(
-            _Change(make, done, lambda error: log.error("a change could not be stored: %r", error))
-        )
+
+        def failed(error: BaseException) -> None:
+            log.error("a change could not be stored: %r", error)
+            done(None)
+
+        self._changes.put(_Change(make, done, failed))
 
     async def call(self, make: Callable[[Ingest], _T]) -> _T:
         """Calls `make` within a transaction; returns its result when that is on disk, or raises what it
