@@ -13,10 +13,11 @@ import termios
 import tty
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from gasan.boards.facts import Console as ConsoleFacts
 
-__all__ = ["Console", "Ring"]
+__all__ = ["Console", "Input", "Ring"]
 
 _CHUNK = 4096
 
@@ -56,6 +57,16 @@ class Ring:
     def close(self) -> None:
         for fd in (self.reader, self._writer, self._drain):
             os.close(fd)
+
+
+class Input(Protocol):
+    """Where the host's bytes go: ``put`` takes what fits and says how much that was, ``clear`` forgets the
+    rest.
+    """
+
+    def put(self, data: bytes) -> int: ...
+
+    def clear(self) -> None: ...
 
 
 class Console:
@@ -126,7 +137,7 @@ class Console:
         self.present = not any(event & select.POLLHUP for _, event in poll.poll(0))
         return self.present
 
-    def read(self, ring: Ring | None, on_interrupt: Callable[[], None]) -> None:
+    def read(self, ring: Input | None, on_interrupt: Callable[[], None]) -> None:
         """Take input from the host into the ring (None: the board is off)."""
         if self._master is None or self._held:
             return
@@ -145,13 +156,13 @@ class Console:
         else:
             self._take(data, ring, on_interrupt)
 
-    def retry(self, ring: Ring | None, on_interrupt: Callable[[], None]) -> None:
+    def retry(self, ring: Input | None, on_interrupt: Callable[[], None]) -> None:
         """Put in what was held back."""
         data, self._held = self._held, b""
         if ring is not None:
             self._take(data, ring, on_interrupt)
 
-    def _take(self, data: bytes, ring: Ring, on_interrupt: Callable[[], None]) -> None:
+    def _take(self, data: bytes, ring: Input, on_interrupt: Callable[[], None]) -> None:
         while data:
             at = data.find(self.interrupt) if self.interrupt >= 0 else -1
             part = data if at < 0 else data[:at]

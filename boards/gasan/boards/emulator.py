@@ -49,7 +49,7 @@ class Emulator:
     image: the file of the file system, made (erased) when it is not there. seed: of all that is random on the
     board; fresh by default, since boots must not repeat their ids. uid: the flash chip's unique id. log:
     file for the events, bounded by ``log_limit`` bytes.
-    usb, uarts: descriptors of terminals for a board that is paced.
+    usb, uarts: descriptors of a socket and of terminals, for a board that is paced.
     """
 
     def __init__(
@@ -103,6 +103,11 @@ class Emulator:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """False when the process has ended."""
+        return self._process.poll() is None
 
     @property
     def now_ms(self) -> float:

@@ -257,8 +257,8 @@ def _compile(sources: Mapping[str, Any], files: Mapping[str, Path], folder: Path
     (tree / "lib" / "micropython-lib" / "README.md").touch()  # the build looks for it
     _run(["patch", "-p1", "-i", str(_FIRMWARE / sources["patch"])], log, cwd=tree)
     jobs = str(os.cpu_count() or 1)
-    # Builds are equal: the date is given, the commit of whatever repository this stands in is not asked for, and
-    # generated tables (of pin names) have the same order each time.
+    # Builds are equal: the date is given, the commit of the repository that this stands in is not asked for,
+    # and generated tables (of pin names) have the same order each time.
     version = {
         "PYTHONHASHSEED": "0",
         "SOURCE_DATE_EPOCH": str(sources["epoch"]),

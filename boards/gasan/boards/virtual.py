@@ -47,6 +47,8 @@ class VirtualBoard:
     board.json may be used again with ``VirtualBoard.existing``.
     """
 
+    _MODULE = "gasan.boards.virtual"
+
     def __init__(
         self,
         folder: Path,
@@ -95,7 +97,7 @@ class VirtualBoard:
         """Start the supervisor and power the board on. Raises BoardError."""
         if self._process:
             raise BoardError(f"{self.folder}: the board is started already.")
-        command = [sys.executable, "-m", "gasan.boards.virtual", "--folder", str(self.folder)]
+        command = [sys.executable, "-m", self._MODULE, "--folder", str(self.folder)]
         if cut:
             command += ["--cut", json.dumps(vars(cut))]
         with (self.folder / "supervisor.log").open("wb") as errors:
@@ -112,7 +114,7 @@ class VirtualBoard:
         answer = json.loads(line) if line else {"ready": False, "error": "it ended at once (supervisor.log)"}
         if not answer["ready"]:
             self.stop()
-            raise BoardError(f"{self.folder}: the virtual board does not start: {answer['error']}.")
+            raise BoardError(f"{self.folder}: the board does not start: {answer['error']}.")
 
     def stop(self) -> None:
         """Power off and end the supervisor; nothing is left running. Harmless when it is not running."""

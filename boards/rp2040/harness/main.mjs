@@ -21,7 +21,7 @@ import { UartPort, UsbPort } from './ports.mjs';
  * @property {string} uid 8 bytes, hexadecimal
  * @property {string | null} log
  * @property {number} log_limit bytes
- * @property {number | null} usb descriptor of the USB port's terminal
+ * @property {number | null} usb descriptor of a socket that is the USB port
  * @property {Record<string, number>} uarts descriptors
  */
 

@@ -28,15 +28,11 @@ function put(fd, data) {
   }
 }
 
-/**
- * The board's USB port as a terminal: `fd` is the master of a pseudo-terminal, non-blocking. While a program has the
- * other end open, it is read and DTR is set; what it does not read waits in the board.
- */
+/** The board's USB port as a socket, `fd`, non-blocking. What the other end does not read waits in the board. */
 export class UsbPort {
   #board;
   #fd;
-  present = false;
-  counters = { in: 0, out: 0, out_lost: 0 };
+  counters = { in: 0, out: 0 };
 
   /** @param {Board} board @param {number} fd */
   constructor(board, fd) {
@@ -48,23 +44,20 @@ export class UsbPort {
   /** Move what has come since the last call. */
   turn() {
     const board = this.#board;
-    const waiting = board.chip?.usb.waiting ?? 0;
-    const data = waiting < USB_ROOM ? take(this.#fd) : null;
-    const present = data !== undefined;
+    const usb = board.chip?.usb;
+    const data = usb?.connected && usb.waiting < USB_ROOM ? take(this.#fd) : null;
     if (data) {
       this.counters.in += data.length;
       board.send(data);
     }
     if (board.output.length > 0) {
-      const said = Buffer.from(board.output);
-      const done = present ? put(this.#fd, said) : -1;
-      this.counters[done < 0 ? 'out_lost' : 'out'] += done < 0 ? said.length : done;
-      board.output = done < 0 ? [] : board.output.slice(done);
+      const done = Math.max(0, put(this.#fd, Uint8Array.from(board.output)));
+      this.counters.out += done;
+      board.output.splice(0, done);
     }
     const reading = board.output.length === 0;
-    if (present !== this.present || reading !== board.usbReading) {
-      this.present = present;
-      board.hold(present, reading);
+    if (reading !== board.usbReading) {
+      board.hold(board.usbOpen, reading);
     }
   }
 }
