@@ -6,11 +6,13 @@
 #   make lint     ruff, strict types (host and device), mpy-cross over all device code
 #   make bench    sizes, speed, memory, each beside its limit or peer
 #   make soak     the long forms: kills and cable pulls, 50 times each
+#   make rp2040   MicroPython for the emulated RP2040, in .cache, and the emulator
+#   make test-rp2040   its tests alone; make bench-rp2040: exact cost of device code
 #   make vm32     the 32-bit MicroPython of Debian, in .cache, without touching the system
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: setup demo test lint bench soak vm32 clean help
+.PHONY: setup demo test lint bench soak vm32 rp2040 test-rp2040 bench-rp2040 clean help
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,6 +37,16 @@ demo: setup
 
 vm32: setup
 	@$(BIN)/python -m gasan.boards.vm32
+
+rp2040: setup
+	@$(BIN)/python -m gasan.boards.rp2040
+
+test-rp2040: rp2040
+	@cd boards/rp2040 && npm run --silent check && npm test --silent
+	$(BIN)/pytest boards/tests/test_rp2040_*.py
+
+bench-rp2040: rp2040
+	$(BIN)/python -m gasan.hil.bench.rp2040
 
 .cache/typings/.stamp: $(STAMP)
 	@rm -rf .cache/typings
