@@ -41,7 +41,8 @@ class NodeLog:
         try:
             if self._size > FILE_MAX:
                 self._rotate()
-            self._size += self._file.write(line + "\n")
+            self._size += len(line.encode()) + 1
+            self._file.write(line + "\n")
         except OSError as error:  # a full disk costs the log, not the readings
             if not self._failed:
                 log.error(
