@@ -2,15 +2,17 @@
 
 import os
 import random
+import re
 import select
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from gasan.hil import vmrun
 from gasan.hil.link_bench import KEY, NODE_ID, STORE_ID, LinkBench, NodeOnPty, packets, to_gateway, to_node
 from gasan.host.link import FrameReceived, Log, SessionDown, SessionUp, Text, TimeSample
-from gasan.wire import cbor, cobs, link
+from gasan.wire import cbor, cobs, link, session
 from gasan.wire.cose import Hmac
 
 
@@ -24,6 +26,21 @@ def bench() -> Iterator[LinkBench]:
         yield bench
 
 
+def test_the_numbers_of_the_protocol_are_the_same_everywhere() -> None:
+    """A node has them as constants of its own, so that they cost no memory."""
+    node = Path(__file__).parents[1] / "gasan" / "node"
+    wire = Path(__file__).parents[2] / "protocols" / "gasan" / "wire"
+    known = 0
+    for path in (node / "link.py", node / "jobs.py", wire / "session.py"):
+        for name, value in re.findall(r"^_(\w+) = const\((\w+)\)", path.read_text(), re.MULTILINE):
+            if hasattr(link, name):
+                assert getattr(link, name) == int(value, 0), (path, name)
+                known += 1
+    assert known >= 24
+    assert set(session._TO_NODE) == set(link.TO_NODE)
+    assert set(session._TO_GATEWAY) == set(link.TO_GATEWAY)
+
+
 def sent(bench: LinkBench, kind: int) -> list[bytes]:
     """The packets of a kind that the gateway has sent."""
     return [packet for packet in packets(bytes(bench.sent), armoured=True) if packet[0] == kind]
@@ -31,8 +48,8 @@ def sent(bench: LinkBench, kind: int) -> list[bytes]:
 
 def forged(bench: LinkBench, kind: int, body: object) -> bytes:
     """A packet with the right session and a counter to come, of somebody who has not the key."""
-    session = sent(bench, link.WELCOME)[-1][1]
-    return bytes((kind, session)) + (10_000).to_bytes(4, "big") + cbor.dumps(body) + b"\x5a" * 8
+    number = sent(bench, link.WELCOME)[-1][1]
+    return bytes((kind, number)) + (10_000).to_bytes(4, "big") + cbor.dumps(body) + b"\x5a" * 8
 
 
 def refused(bench: LinkBench, reason: str, count: int = 1) -> None:
@@ -144,9 +161,8 @@ def test_a_gateway_with_another_generation_of_the_key_gets_no_session() -> None:
         reply = next(p for p in packets(bytes(bench.heard), armoured=False) if p[0] == link.REPLY)
         _, node_id, generation, boot, nonce_n = link.body(link.REPLY, reply[1:-8])
         nonce_g = link.body(link.HELLO, sent(bench, link.HELLO)[-1][1:])[1]
-        wrong = link.Session(
-            Hmac(link.link_key(KEY)), nonce_g, nonce_n, node_id, boot, STORE_ID, generation, False
-        )
+        context = link.context(nonce_g, nonce_n, node_id, boot, STORE_ID, generation)
+        wrong = link.Session(Hmac(link.link_key(KEY)), context, False)
         buf = bytearray(link.HEAD) + cbor.dumps([[[boot, 5, []]]]) + bytes(8)
         wrong.seal(buf, 0, link.WELCOME, len(buf) - 8)
         bench.write(to_node(bytes(buf)))
@@ -282,11 +298,11 @@ def test_text_on_a_stream_that_is_no_console_travels_in_packets() -> None:
 def test_what_there_is_no_room_for_is_dropped_counted_and_asked_for_again(bench: LinkBench) -> None:
     bench.session.command("slow", 1500)
     bench.run(0.2)
-    session = bench.session._peer.session if bench.session._peer else None
-    assert session is not None
+    assert bench.session._peer is not None
+    gateway = bench.session._peer.session
     for i in range(6):  # the gateway's own session would send one after the other
         buf = bytearray(link.HEAD) + cbor.dumps([i, "frames", [1]]) + bytes(link.MAC)
-        session.seal(buf, 0, link.COMMAND, len(buf) - link.MAC)
+        gateway.seal(buf, 0, link.COMMAND, len(buf) - link.MAC)
         bench.write(to_node(bytes(buf)))
     bench.run(2)
     assert bench.look("refused") == {"dropped": 3}

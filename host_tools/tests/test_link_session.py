@@ -47,9 +47,8 @@ class Node:
     def reply(self, hello: bytes) -> bytes:
         _, nonce_g, store_id = link.body(link.HELLO, hello[1:])
         packet = b"\x03" + cbor.dumps([1, self.node_id, self.generation, self.boot, self.nonce])
-        self.session = link.Session(
-            self.k_link, nonce_g, self.nonce, self.node_id, self.boot, store_id, self.generation, True
-        )
+        context = link.context(nonce_g, self.nonce, self.node_id, self.boot, store_id, self.generation)
+        self.session = link.Session(self.k_link, context, True)
         return to_gateway(packet + self.k_link.tag(packet, nonce_g, store_id))
 
     def packet(self, kind: int, body: object = None, raw: bytes = b"") -> bytes:

@@ -9,12 +9,17 @@ import asyncio
 
 from gasan.node import log
 from gasan.wire import cbor
-from gasan.wire import link as wire
 from micropython import const
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
+
+# The protocol's numbers, as gasan.wire.link names them.
+_PUT_ACK = const(0x16)
+_COMMAND = const(0x17)
+_RESULT = const(0x18)
+_PUT_REFUSED = const(2)
 
 _JOBS_MAX = const(4)
 _RESULTS_KEPT = const(4)
@@ -33,25 +38,25 @@ class Jobs:
 
     def add(self, kind: int, body: "list[Any]") -> bool:
         """Take a PUT or a COMMAND; False if the queue is full."""
-        if kind == wire.COMMAND:
+        if kind == _COMMAND:
             for result in self._results:
                 if result[0] == body[0]:
-                    self._answer(wire.RESULT, cbor.dumps(result))
+                    self._answer(_RESULT, cbor.dumps(result))
                     return True
         if (kind, body) in self._jobs:
             return True
         if len(self._jobs) >= _JOBS_MAX:
             return False
         self._jobs.append((kind, body))
+        if len(self._jobs) == 1:
+            asyncio.create_task(self._work())
         return True
 
-    async def run(self) -> None:
-        """Work until cancelled. Whatever a job raises, the asker hears of it and the next one is done."""
-        while True:
-            while not self._jobs:
-                await asyncio.sleep_ms(10)
+    async def _work(self) -> None:
+        """Do all there is. Whatever a job raises, the asker hears of it and the next one is done."""
+        while self._jobs:
             kind, body = self._jobs[0]
-            if kind == wire.COMMAND:
+            if kind == _COMMAND:
                 try:
                     status, text = await self._node.command(body[1], body[2])
                 except Exception as error:
@@ -59,12 +64,12 @@ class Jobs:
                     status, text = _FAILED, repr(error)
                 result = [body[0], status, text[:_TEXT_MAX]]
                 self._results = self._results[1 - _RESULTS_KEPT :] + [result]
-                self._answer(wire.RESULT, cbor.dumps(result))
+                self._answer(_RESULT, cbor.dumps(result))
             else:
                 try:
                     offset, status = await self._node.put(*body)
                 except Exception as error:
                     log.error(log.trace(error))
-                    offset, status = body[3], wire.PUT_REFUSED
-                self._answer(wire.PUT_ACK, cbor.dumps([body[0], body[1], offset, status]))
+                    offset, status = body[3], _PUT_REFUSED
+                self._answer(_PUT_ACK, cbor.dumps([body[0], body[1], offset, status]))
             self._jobs.pop(0)

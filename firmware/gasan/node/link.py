@@ -14,16 +14,36 @@ import time
 
 from gasan.node import log
 from gasan.node.console import Console
-from gasan.node.jobs import Jobs
 from gasan.wire import cbor, cobs
-from gasan.wire import link as wire
+from gasan.wire import session as wire
 from gasan.wire.cose import Hmac
 from gasan.wire.frame import FRAME_MAX, peek
 from micropython import const
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
+
+    from gasan.node.jobs import Jobs
+
+# The protocol's numbers, as gasan.wire.link names them.
+_VERSION = const(1)
+_ANNOUNCE = const(0x01)
+_HELLO = const(0x02)
+_REPLY = const(0x03)
+_WELCOME = const(0x04)
+_DATA = const(0x10)
+_ACK = const(0x11)
+_TIME_REQ = const(0x12)
+_TIME_RESP = const(0x13)
+_STATUS = const(0x14)
+_RESULT = const(0x18)
+_SEEN = const(0x19)
+_LOG = const(0x1A)
+_BYE = const(0x1B)
+_MAC = const(8)
+_REPORT = const(96)
+_WINDOW = const(8)
 
 _START = const(2)  # of the packet in the out buffer, behind a zero and the first COBS code
 _BODY = const(8)
@@ -33,6 +53,7 @@ _ANSWERS_MAX = const(8)
 _ANNOUNCE_MS = const(5000)
 _HELLO_GAP_MS = const(500)  # a HELLO that comes sooner after the last one is not answered
 _STATUS_MS = const(1000)
+_RESEND_MS = const(3000)  # from the last byte of a frame to its acknowledgement; then all is sent again
 _SILENCE_MS = const(6000)  # without a valid packet the session is over
 _STALL_MS = const(2000)  # a packet of which the host takes no byte for so long is given up
 _IDLE_MS = const(5)
@@ -62,7 +83,7 @@ class Link:
         self._in = bytearray(_IN_MAX)
         self._in_view = memoryview(self._in)
         self._fill = 0  # bytes since the last zero; past _IN_MAX they are not kept
-        size = _BODY + FRAME_MAX + wire.MAC
+        size = _BODY + FRAME_MAX + _MAC
         self._out = bytearray(size + size // 254 + 1)
         self._out_view = memoryview(self._out)
         self._frame_view = self._out_view[_BODY : _BODY + FRAME_MAX]  # view of _out
@@ -70,15 +91,14 @@ class Link:
         self._end = 0
         self._taken_ms = 0  # when the host last took a byte
 
-        self._window = wire.Window()
+        self._flying: list[list[Any]] = []  # [boot, seq, ms when written or -1], in the order of sending
         self._rewound_ms = 0
         self._answers: list[tuple[int, Any]] = []  # (kind, body); of a REPLY the whole packet
-        self._jobs = Jobs(node, self._answer)
+        self._jobs: Jobs | None = None  # loaded when there is the first
 
     async def run(self) -> None:
         """Run until cancelled. Meanwhile lines of the log travel between packets, not inside them."""
         log.ring(True)
-        worker = asyncio.create_task(self._jobs.run())
         try:
             while True:
                 self.beat = time.ticks_ms()
@@ -88,7 +108,6 @@ class Link:
                 moving = self._transmit(now)
                 await asyncio.sleep_ms(0 if heard or moving else _IDLE_MS)
         finally:
-            worker.cancel()
             self._drop_session()
             line = log.take()
             while line:
@@ -98,7 +117,7 @@ class Link:
 
     async def farewell(self) -> None:
         """Say BYE before an orderly reset; takes at most 500 ms."""
-        self._answer(wire.BYE, b"")
+        self._answer(_BYE, b"")
         for _ in range(50):
             if self._pos == self._end and not self._answers:
                 break
@@ -121,7 +140,7 @@ class Link:
     def _keep_time(self, now: int) -> None:
         if self.up and now - self._heard_ms > _SILENCE_MS:
             self._drop_session()
-        if self.up and self._window.overdue(now):
+        if self.up and self._flying and 0 <= self._flying[0][2] < now - _RESEND_MS:
             self._rewind(now)
 
     # Receiving
@@ -142,7 +161,7 @@ class Link:
                         raise wire.LinkError("oversize")
                     self._packet(now)
                 except wire.LinkError as error:
-                    self._count(error.reason)
+                    self._count(error.args[0])
                 self._fill = 0
         return n > 0
 
@@ -150,18 +169,18 @@ class Link:
         """Act on the packet in `_in[:_fill]`."""
         packet = wire.unarmour(bytes(self._in_view[: self._fill]))
         kind = packet[0] if packet else 0
-        if kind == wire.HELLO:
-            self._hello(wire.body(kind, packet[1:]), now)
+        if kind == _HELLO:
+            self._hello(wire.shaped(packet[1:], wire.SHAPES[kind]), now)
             return
         session = self._session
-        if kind == wire.WELCOME and self._candidate:
+        if kind == _WELCOME and self._candidate:
             session = self._candidate
         if session is None:
-            raise wire.LinkError(wire.STALE)
-        value = wire.body(kind, session.open(packet))
+            raise wire.LinkError("stale")
+        value = wire.shaped(session.open(packet), wire.SHAPES[kind])
         self._heard_ms = now
         self._unreported += self._fill + 2
-        if kind == wire.WELCOME:
+        if kind == _WELCOME:
             self._session = session
             self._candidate = None
             self._due_ms = now
@@ -170,17 +189,22 @@ class Link:
             for entry in value[0]:
                 self._node.spool.ack(entry[0], entry[1], entry[2])
             self._rewind(now)
-        elif kind == wire.ACK:
+        elif kind == _ACK:
             self._node.spool.ack(value[0], value[1], value[2])
-            lost = self._window.acknowledge(value[0], value[1], value[2])
-            if lost and now - self._rewound_ms > wire.RESEND_MS:  # else it was sent before the last rewind
+            lost = wire.settle(self._flying, value[0], value[1], value[2])
+            if lost and now - self._rewound_ms > _RESEND_MS:  # else it was sent before the last rewind
                 self._rewind(now)
-        elif kind == wire.TIME_REQ:
+        elif kind == _TIME_REQ:
             self._answer(kind, (value[0], self._node.clock.now()))
-        elif kind == wire.BYE:
+        elif kind == _BYE:
             self._drop_session()
-        elif not self._jobs.add(kind, value):
-            self._count("dropped")
+        else:
+            if self._jobs is None:
+                from gasan.node.jobs import Jobs
+
+                self._jobs = Jobs(self._node, self._answer)
+            if not self._jobs.add(kind, value):
+                self._count("dropped")
 
     def _hello(self, value: "list[Any]", now: int) -> None:
         """Answer with a nonce of our own; a session that is up stays until a WELCOME proves the asker."""
@@ -190,22 +214,21 @@ class Link:
         self._hello_ms = now
         node = self._node
         nonce = os.urandom(16)
-        self._candidate = wire.Session(
-            self._k_link, value[1], nonce, node.id, node.boot, value[2], node.generation, True
-        )
-        packet = bytes((wire.REPLY,)) + cbor.dumps([wire.VERSION, node.id, node.generation, node.boot, nonce])
-        self._answer(wire.REPLY, packet + self._k_link.tag(packet, value[1], value[2]))
+        context = value[1] + nonce + node.id + node.boot + value[2] + bytes((node.generation,))
+        self._candidate = wire.Session(self._k_link, context, True)
+        packet = bytes((_REPLY,)) + cbor.dumps([_VERSION, node.id, node.generation, node.boot, nonce])
+        self._answer(_REPLY, packet + self._k_link.tag(packet, value[1], value[2]))
 
     def _rewind(self, now: int) -> None:
         """Send again all that is not acknowledged."""
         self._rewound_ms = now
-        self._window = wire.Window()
+        self._flying = []
         self._node.spool.rewind()
 
     # Sending
 
     def _answer(self, kind: int, body: "Any") -> None:
-        if not self.up and kind != wire.REPLY:
+        if not self.up and kind != _REPLY:
             return
         if len(self._answers) < _ANSWERS_MAX:
             self._answers.append((kind, body))
@@ -227,7 +250,9 @@ class Link:
             self._pos = self._end
             self._count("stalled")
         if self._pos == self._end:
-            self._window.written(now)
+            for frame in self._flying:
+                if frame[2] < 0:
+                    frame[2] = now
         return n > 0
 
     def _next(self, now: int) -> bool:
@@ -240,42 +265,42 @@ class Link:
             self._end = len(data)
             self._out[: self._end] = data
         elif line:
-            self._put(wire.LOG, cbor.dumps(line))
+            self._put(_LOG, cbor.dumps(line))
         elif self._answers:
             kind, body = self._answers.pop(0)
-            if kind == wire.TIME_REQ:
-                kind = wire.TIME_RESP
+            if kind == _TIME_REQ:
+                kind = _TIME_RESP
                 body = cbor.dumps([body[0], body[1], node.clock.now()])
             self._put(kind, body)
-            if kind == wire.RESULT:
+            if kind == _RESULT:
                 self._due_ms = now  # a command changes the status
-            elif kind == wire.BYE:
+            elif kind == _BYE:
                 self._drop_session()
         elif session is None:
             if now >= self._due_ms:
                 self._due_ms = now + _ANNOUNCE_MS
-                body = cbor.dumps([wire.VERSION, node.id, node.generation, node.boot])
-                self._put(wire.ANNOUNCE, bytes((wire.ANNOUNCE,)) + body)
-        elif self._unreported >= wire.REPORT or (self._unreported and now >= self._due_ms):
+                body = cbor.dumps([_VERSION, node.id, node.generation, node.boot])
+                self._put(_ANNOUNCE, bytes((_ANNOUNCE,)) + body)
+        elif self._unreported >= _REPORT or (self._unreported and now >= self._due_ms):
             self._unreported = 0
-            self._put(wire.SEEN, cbor.dumps([session.seen]))
+            self._put(_SEEN, cbor.dumps([session.seen]))
         elif now >= self._due_ms:
             self._due_ms = now + _STATUS_MS
-            self._put(wire.STATUS, cbor.dumps(node.status()))
-        elif len(self._window) < wire.WINDOW:
+            self._put(_STATUS, cbor.dumps(node.status()))
+        elif len(self._flying) < _WINDOW:
             n = node.spool.next(self._frame_view)
             if n:
                 head = peek(self._frame_view[:n])
-                self._window.add(head[1], head[2])
-                self._close(session.seal(self._out, _START, wire.DATA, _BODY + n))
+                self._flying.append([head[1], head[2], -1])
+                self._close(session.seal(self._out, _START, _DATA, _BODY + n))
         return self._end > 0
 
     def _put(self, kind: int, body: bytes) -> None:
         """Pack a packet of `body`; outside of a session `body` is the packet."""
-        start = _BODY if kind > wire.REPLY else _START
+        start = _BODY if kind > _REPLY else _START
         end = start + len(body)
         self._out[start:end] = body
-        if kind > wire.REPLY and self._session:
+        if kind > _REPLY and self._session:
             end = self._session.seal(self._out, _START, kind, end)
         self._close(end)
 

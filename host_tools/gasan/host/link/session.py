@@ -271,7 +271,7 @@ class GatewaySession:
             except cobs.CobsError:
                 pass
             except wire.LinkError as error:
-                reason = _NOISE if error.reason == wire.MALFORMED else error.reason
+                reason = _NOISE if error.args[0] == wire.MALFORMED else error.args[0]
         text = as_text(chunk)
         if text is None:
             self.counters[reason] += 1
@@ -303,7 +303,7 @@ class GatewaySession:
         try:
             events += self._message(peer, kind, body)
         except wire.LinkError as error:  # authentic, and wrong
-            self.counters[error.reason] += 1
+            self.counters[error.args[0]] += 1
         return events
 
     def _announced(self, value: list[int | bytes]) -> list[Event]:
@@ -334,7 +334,8 @@ class GatewaySession:
         k_link = Hmac(wire.link_key(key))
         if not self._nonce or not equal(k_link.tag(signed, self._nonce, self._store_id), tag):
             raise wire.LinkError(wire.FORGED)
-        session = wire.Session(k_link, self._nonce, nonce_n, node_id, boot, self._store_id, generation, False)
+        context = wire.context(self._nonce, nonce_n, node_id, boot, self._store_id, generation)
+        session = wire.Session(k_link, context, False)
         self._nonce = b""  # a reply to it is valid once
         events = self._drop("replaced")
         self._peer = _Peer(session, node_id, generation, boot, self._now)
