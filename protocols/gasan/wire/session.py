@@ -35,7 +35,7 @@ _RANGES = const(0x72)
 _STORED = const(0x73)
 _EDITION = const(0x76)
 
-# The shape of a body, an array, has a byte for each item. u, t, b, l: an unsigned integer, text, bytes, a list.
+# The shape of a body, an array: a byte for each item. u, t, b, l: an unsigned integer, text, bytes, a list.
 # r: ranges past the integer before. s: a list of [boot, next, ranges]. v: the version. Below 32: so many
 # bytes. These are of the kinds that a node takes.
 STORED = b"\x08ur"
