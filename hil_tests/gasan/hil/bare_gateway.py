@@ -132,7 +132,13 @@ class BareGateway:
     def _stored(self, boot: bytes) -> tuple[bytes, int, list[tuple[int, int]]]:
         known = self._known[boot]
         upto = next(i for i in range(len(known) + 1) if i not in known)
-        return boot, upto, [(i, i) for i in sorted(known) if i > upto][:8]
+        ranges: list[tuple[int, int]] = []
+        for i in sorted(i for i in known if i > upto):
+            if ranges and ranges[-1][1] == i - 1:
+                ranges[-1] = (ranges[-1][0], i)
+            else:
+                ranges.append((i, i))
+        return boot, upto, ranges[:8]
 
     def _step(self) -> None:
         events: list[Event] = []
