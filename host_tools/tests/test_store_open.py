@@ -1,16 +1,20 @@
 """Opening the store, and one sentence for whatever is in the way."""
 
 import os
+import re
 import sqlite3
 from pathlib import Path
 from random import Random
 
 import pytest
+from gasan.boards.places import ROOT
 from gasan.hil.scripted_node import ScriptedKeys, ScriptedNode, channel
 from gasan.host.errors import GasanError, InputError, TryAgainError
 from gasan.host.store import StoreUnavailableError, open_reader, open_store
 from gasan.host.store.ingest import Ingest, Outcome
 from gasan.wire import columns
+
+VIEW = "node device channel time_ms time_err_ms value raw text unit quality boot seq".split()  # noqa: SIM905
 
 
 def sentence(error: GasanError) -> str:
@@ -34,22 +38,14 @@ def test_a_store_keeps_its_own_id(tmp_path: Path) -> None:
 def test_the_view_has_the_documented_columns(tmp_path: Path) -> None:
     with open_store(tmp_path / "a.sqlite") as store:
         names = [row[0] for row in store.connection.execute("SELECT * FROM readings").description]
-    assert names == (
-        [
-            "node",
-            "device",
-            "channel",
-            "time_ms",
-            "time_err_ms",
-            "value",
-            "raw",
-            "text",
-            "unit",
-            "quality",
-            "boot",
-            "seq",
-        ]
-    )
+    assert names == VIEW
+
+
+def test_the_documentation_names_the_views_columns() -> None:
+    text = (ROOT / "docs" / "database.md").read_text()
+    table = text.split("## The view `readings`")[1].split("## ")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert re.findall(r"`(\w+)`", " ".join(cells)) == VIEW
 
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
 """Turns a frame's columns into rows of `sample`, and writes them fast.
 
-The common case, a column of good integers, becomes rows without one Python step per reading: `zip` makes
-them while SQLite takes them. Rows are written in the order of their ids, so that the table only ever grows
-at its end. There is one INSERT for each shape of a column, because binding a null costs the sqlite3 module
-as much as a whole row.
+The common case, a group of good integers, becomes rows without one Python step per reading. Rows are
+written in the order of their ids, so that the table only ever grows at its end, and many with one
+statement, which is twice as fast as `executemany`. There is a statement for each shape of a row, because
+binding a null costs the sqlite3 module as much as a whole row.
 """
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from itertools import chain, count, repeat
+from functools import cache
+from itertools import chain
 from typing import Any, Final, cast
 
 from gasan.host.store.meaning import Meaning, Raw
@@ -16,15 +17,19 @@ from gasan.host.store.registry import Channel, Layout
 from gasan.host.store.schema import FRAME_SHIFT
 from gasan.wire import quality
 
-__all__ = ["INSERT_PLAIN", "Group", "SampleWriter", "stored_raw"]
+__all__ = ["Group", "SampleWriter", "stored_raw"]
 
 Group = tuple[Sequence[int], Sequence[int], Sequence[Sequence[Raw | None]], Sequence[Sequence[int]]]
 """Channels, node-monotonic times in ms, values by column, qualities by column: what `expand` yields."""
 
-INSERT_PLAIN: Final = "INSERT INTO sample (id, channel, dt, raw) VALUES (?, ?, ?, ?)"
-_INSERT_ABSENT: Final = "INSERT INTO sample (id, channel, dt, quality) VALUES (?, ?, ?, ?)"
-_INSERT_FLOATS: Final = "INSERT INTO sample (id, channel, dt, raw, value) VALUES (?, ?, ?, ?, ?)"
-_INSERT_ANY: Final = "INSERT INTO sample (id, channel, dt, raw, quality, value) VALUES (?, ?, ?, ?, ?, ?)"
+_PLAIN: Final = ("id", "channel", "dt", "raw")
+_ABSENT: Final = ("id", "channel", "dt", "quality")
+_FLOATS: Final = ("id", "channel", "dt", "raw", "value")
+_ANY: Final = ("id", "channel", "dt", "raw", "quality", "value")
+_Shape = tuple[str, ...]
+
+_ROWS: Final = 120
+"""Rows in one statement; more gain nothing."""
 
 _I64_MIN: Final = -(1 << 63)
 _I64_MAX: Final = (1 << 63) - 1
@@ -35,7 +40,7 @@ class SampleWriter:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
-        self._runs: list[tuple[str, list[Iterable[tuple[Any, ...]]]]] = []
+        self._runs: list[tuple[_Shape, list[list[Any]]]] = []  # a shape, and a list for each of its columns
 
     def add(self, frame_id: int, mono: int, groups: Sequence[Group], layouts: Sequence[Layout]) -> None:
         """Adds the readings of one frame that begins at `mono`; each group has its layout."""
@@ -50,8 +55,16 @@ class SampleWriter:
                 row_id += len(after)
 
     def flush(self) -> None:
-        for statement, parts in self._runs:
-            self._db.executemany(statement, chain.from_iterable(parts))
+        for shape, columns in self._runs:
+            width, rows = len(shape), len(columns[0])
+            flat: list[Any] = [None] * (width * rows)
+            for position, values in enumerate(columns):
+                flat[position::width] = values
+            whole = rows - rows % _ROWS
+            for first in range(0, whole, _ROWS):
+                self._db.execute(_insert(shape, _ROWS), flat[first * width : (first + _ROWS) * width])
+            rest = [flat[row * width : (row + 1) * width] for row in range(whole, rows)]
+            self._db.executemany(_insert(shape, 1), rest)
         self._runs.clear()
 
     def clear(self) -> None:
@@ -69,8 +82,8 @@ class SampleWriter:
                 return False
         except TypeError:  # floats among them
             return False
-        owners = layout.owners(len(after))
-        self._put(INSERT_PLAIN, zip(count(row_id), owners, after * len(columns), flat, strict=False))
+        ids = range(row_id, row_id + len(flat))
+        self._put(_PLAIN, ids, layout.owners(len(after)), after * len(columns), flat)
         return True
 
     def _column(
@@ -81,33 +94,38 @@ class SampleWriter:
         values: Sequence[Raw | None],
         marks: Sequence[int],
     ) -> None:
-        ids, owner = count(row_id), repeat(channel.id)
+        ids = range(row_id, row_id + len(after))
+        owner = [channel.id] * len(after)
         if not any(marks):
             scaled = [_own_value(channel, raw, quality.GOOD) for raw in values]
             if isinstance(values[0], int):  # a column is of one kind, and without marks it has no nulls
                 if scaled.count(None) == len(scaled):
-                    self._put(INSERT_PLAIN, zip(ids, owner, after, values, strict=False))
+                    self._put(_PLAIN, ids, owner, after, values)
                     return
             elif None not in scaled:
                 # bytearray, because sqlite3 looks for an adapter for every bytes object.
                 raws = map(bytearray, cast("Sequence[bytes]", values))
-                self._put(_INSERT_FLOATS, zip(ids, owner, after, raws, scaled, strict=False))
+                self._put(_FLOATS, ids, owner, after, raws, scaled)
                 return
         elif marks[0] >= quality.NO_VALUE and marks.count(marks[0]) == len(marks):
-            self._put(_INSERT_ABSENT, zip(ids, owner, after, marks, strict=False))
+            self._put(_ABSENT, ids, owner, after, marks)
             return
-        self._put(
-            _INSERT_ANY,
-            [
-                (row, channel.id, dt, stored_raw(raw), mark, _own_value(channel, raw, mark))
-                for row, dt, raw, mark in zip(ids, after, values, marks, strict=False)
-            ],
-        )
+        own = [_own_value(channel, raw, mark) for raw, mark in zip(values, marks, strict=True)]
+        self._put(_ANY, ids, owner, after, map(stored_raw, values), marks, own)
 
-    def _put(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        if not self._runs or self._runs[-1][0] is not statement:
-            self._runs.append((statement, []))
-        self._runs[-1][1].append(rows)
+    def _put(self, shape: _Shape, *columns: Iterable[Any]) -> None:
+        """Adds rows of one shape, given by column."""
+        if not self._runs or self._runs[-1][0] is not shape:
+            self._runs.append((shape, [[] for _ in shape]))
+        for collected, more in zip(self._runs[-1][1], columns, strict=True):
+            collected.extend(more)
+
+
+@cache
+def _insert(shape: _Shape, rows: int) -> str:
+    """The statement that inserts so many rows of a shape."""
+    row = f"({', '.join('?' * len(shape))})"
+    return f"INSERT INTO sample ({', '.join(shape)}) VALUES {', '.join([row] * rows)}"
 
 
 def _all_good(qualities: Sequence[Sequence[int]]) -> bool:
