@@ -1,0 +1,49 @@
+"""The codecs on the emulated RP2040: machine code of MicroPython's rp2 port, single-precision floats."""
+
+import json
+import random
+import struct
+from pathlib import Path
+
+import pytest
+from gasan.hil import on_rp2040
+from gasan.hil.bench import frame as bench
+from gasan.hil.bench.frame_plan import FramePlan, pack
+from gasan.hil.bench.workload import load
+
+pytestmark = pytest.mark.skipif(bool(on_rp2040.missing()), reason=on_rp2040.missing())
+
+_ROOT = Path(__file__).parents[2]
+_PROTOCOLS = _ROOT / "protocols"
+_PROGRAMS = _ROOT / "firmware" / "tests" / "rp2040"
+
+
+def frames(plans: list[FramePlan], folder: Path) -> list[str]:
+    lines = "".join(json.dumps(plan.as_json()) + "\n" for plan in plans)
+    done = on_rp2040.run(_PROGRAMS / "frames.py", folder, files={"/plans": lines.encode()})
+    return done.output.split()
+
+
+def test_golden_frames_come_out_bit_for_bit(tmp_path: Path) -> None:
+    vectors = json.loads((_PROTOCOLS / "vectors" / "frames.json").read_text())
+    plans = [FramePlan.from_json(vector) for vector in vectors]
+    assert frames(plans, tmp_path) == [vector["frame"] for vector in vectors]
+
+
+@pytest.mark.parametrize("name", ["w1_meter_10x12", "w2_ble_3x40"])
+def test_workloads_come_out_as_on_cpython(name: str, tmp_path: Path) -> None:
+    workload = load(_PROTOCOLS / "workloads" / f"{name}.json")
+    earliest = min(min(column.times) for column in workload.columns)
+    plans = list(pack(bench._groups(workload, earliest), bench._WHO, bench._SEQ, bench._COUNT, bench._MONO))
+    assert frames(plans, tmp_path) == [plan.encode().hex() for plan in plans]
+
+
+def test_float32_come_back_bit_for_bit(tmp_path: Path, seed: int) -> None:
+    """A board's floats are single: every number passes; a NaN's payload is why floats travel as bytes."""
+    rng = random.Random(seed)
+    numbers = [rng.getrandbits(32) for _ in range(3000)]
+    numbers += [0, 1 << 31, 1, 0x007FFFFF, 0x00800000, 0x7F7FFFFF, 0x7F800000, 0xFF800000]
+    raws = [number.to_bytes(4, "big") for number in numbers]
+    raws = [raw for raw in raws if (value := struct.unpack(">f", raw)[0]) == value]
+    done = on_rp2040.run(_PROGRAMS / "floats.py", tmp_path, files={"/floats": b"".join(raws)}, ms=30_000)
+    assert done.output.split() == []
