@@ -1,7 +1,7 @@
 """The gateway's control socket: one JSON object per line; the command line asks, the gateway answers.
 
-A connection carries one request, ``{"do": verb, ...}``, and then answers, the last of which has the key
-"done" or "error" (a sentence). Only the owner of the state folder can open the socket.
+A connection carries one request, ``{"do": verb, ...}``, and then answers. The last one has the key "done", or
+"rolled_back" (why), or "error" (a sentence). Only the owner of the state folder can open the socket.
 """
 
 import asyncio

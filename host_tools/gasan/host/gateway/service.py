@@ -197,7 +197,7 @@ class Gateway:
                 try:
                     queue.put_nowait((service, receipt))
                 except asyncio.QueueFull:  # an asker who does not read must not hold the frames
-                    dropped += 1
+                    dropped += receipt.frame.n_readings if receipt.frame is not None else 0
 
             service.link.listeners.append(note)
             listeners.append((service, note))
