@@ -20,7 +20,7 @@ else:
     # What loading leaves behind is collected at once, else it is strewn between what stays, and the large
     # buffers find no place. Leaves first: an import within an import stands on the stack of the outer one
     # (rp2 has 8 KB).
-    gc.threshold(2048)
+    gc.threshold(gc.mem_free() // 32)
     for name in ("cbor", "cose", "columns", "encoder", "frame", "session"):
         __import__("gasan.wire." + name)
     from gasan.node import app

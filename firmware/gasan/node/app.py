@@ -6,8 +6,8 @@ of the next boot tells of it. After three such boots in a row the node starts wi
 that a config that kills it can be replaced.
 
 Memory: buffers are made at the start, and the code that only a start needs is dropped after it. Garbage is
-collected with every write to flash (batcher.py) and, as a net beneath that, whenever a quarter of what was
-free after the start has been allocated.
+collected with a write to flash every five seconds or so (batcher.py) and, as a net beneath that, whenever a
+quarter of what was free after the start has been allocated.
 """
 
 import asyncio
@@ -167,7 +167,7 @@ class Node:
             del add  # or its module stays
             _forget("gasan.node", "sources", "plan")
         buses = None
-        gc.collect()
+        self.batcher.collect()
         gc.threshold(gc.mem_free() // 4)
         self._watch("batcher", self.batcher)
         self._watch("link", self.link)  # sources come behind these two

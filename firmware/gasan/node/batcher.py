@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gasan.node.spool import Spool
 
 _TICK_MS = const(50)
+_COLLECT_MS = const(5000)  # a collection of 200 KB takes some 20 ms on rp2
 # A transaction ends by its own deadline; a source that keeps its lock for longer has hung.
 _QUIET_MS = const(3000)
 
@@ -49,7 +50,8 @@ class Batcher:
         self.lost = 0
         self.locks: list[asyncio.Lock] = []
         self.beat = ticks_ms()
-        self.heap_free = self.heap_low = gc.mem_free()
+        self.heap_free = self.heap_low = 0x3FFFFFFF  # until the first collection
+        self._collected = ticks_ms()
         self._writer = writer
         self._spool = spool
         self._sampler = sampler
@@ -77,7 +79,7 @@ class Batcher:
         await self.quietly(self._put, kind, content)
 
     async def quietly(self, work: "Callable[..., Any]", *args: "Any") -> "Any":
-        """Call what writes to flash while the lines are quiet; returns its result. Collects garbage."""
+        """Call what writes to flash while the lines are quiet; returns its result."""
         async with self._turn:
             held = []
             try:
@@ -89,12 +91,17 @@ class Batcher:
                         log.warn("batcher: a line stays busy")
                 return work(*args)
             finally:
-                # No answer is under way here, and it is often enough that threshold collections stay rare.
-                gc.collect()
-                self.heap_free = gc.mem_free()
-                self.heap_low = min(self.heap_low, self.heap_free)
+                if ticks_diff(ticks_ms(), self._collected) > _COLLECT_MS:
+                    self.collect()
                 for lock in held:
                     lock.release()
+
+    def collect(self) -> None:
+        """Collect garbage here, where no answer is under way, so that it seldom happens where one is."""
+        gc.collect()
+        self.heap_free = gc.mem_free()
+        self.heap_low = min(self.heap_low, self.heap_free)
+        self._collected = ticks_ms()
 
     def _flush(self) -> None:
         groups = self._sampler.groups

@@ -1,18 +1,19 @@
-"""What the gateway may have a node do: take another config, restart. Loaded when the first order comes.
+"""What the gateway may have a node do: take another config, stop, restart. Loaded when the first order comes.
 
 Whether a config is one is found out by its trial: to parse it beside a node at work would take too much
 memory.
 """
 
 from gasan.node import log
-from gasan.ota import slots
 from micropython import const
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from gasan.node.app import Node
+    from gasan.ota.slots import Slots
 
-_CONFIG = const(1)  # kind of a PUT
+_CONFIG = const(1)  # kind of a put
+_REFUSED = const(2)  # answer to a put
 
 
 class Orders:
@@ -20,8 +21,7 @@ class Orders:
 
     def __init__(self, node: "Node") -> None:
         self._node = node
-        self._slots = slots.Slots("/cfg")
-        self._slots.resume(node.rev if any(node.rev) else b"", node.slots_state)
+        self._slots: "Slots | None" = None
 
     async def command(self, name: str, args: list) -> tuple[int, str]:
         """Do a command: (0 done, 1 refused or 2 unknown; text)."""
@@ -37,9 +37,10 @@ class Orders:
             return 0, "restarting"
         if name != "activate" or len(args) != 1:
             return 2, "no such command"
-        if self._slots.in_use(args[0]):
+        store = self._store()
+        if store.in_use(args[0]):
             return 0, "in use already"
-        if not await node.batcher.quietly(self._slots.activate, args[0]):
+        if not await node.batcher.quietly(store.activate, args[0]):
             return 1, "no such config here, or another one is on trial"
         node.due = "config"
         return 0, "restarting"
@@ -47,18 +48,24 @@ class Orders:
     async def put(self, kind: int, name: bytes, total: int, offset: int, data: bytes) -> tuple[int, int]:
         """Take a piece of a new config: (offset wanted next; 0 more, 1 complete or 2 refused)."""
         if kind != _CONFIG:
-            return 0, slots.REFUSED
-        return await self._node.batcher.quietly(self._put, name, total, offset, data)
-
-    def _put(self, name: bytes, total: int, offset: int, data: bytes) -> tuple[int, int]:
+            return 0, _REFUSED
         try:
-            return self._slots.receive(name, total, offset, data)
+            return await self._node.batcher.quietly(self._store().receive, name, total, offset, data)
         except OSError as e:
             log.error("config: %s" % e)
-            self._slots.abandon()
-            return 0, slots.REFUSED
+            self._store().abandon()
+            return 0, _REFUSED
 
     def confirm(self) -> None:
         """The config on trial has proved itself; writes to flash."""
-        self._slots.confirm()
-        self._node.slots_state = self._slots.state
+        store = self._store()
+        store.confirm()
+        self._node.slots_state = store.state
+
+    def _store(self) -> "Slots":
+        if not self._slots:
+            from gasan.ota.slots import Slots
+
+            self._slots = Slots("/cfg")
+            self._slots.resume(self._node.rev if any(self._node.rev) else b"", self._node.slots_state)
+        return self._slots
