@@ -2,16 +2,14 @@
 
 What a board's console does (read in MicroPython's `sys_stdio_mphal.c` and `mp_usbd_cdc.c`): `readinto` waits
 until the buffer is full, so bytes are taken one at a time while `poll` says that there is one; `write`
-waits for room, on USB at most 500 ms for each 64 bytes, so no more is handed over at once, and
-only when `poll` says that there is room.
+waits for room, on USB at most 500 ms for each 64 bytes, so it is called only when `poll` says that there is
+room, and its callers write little at once.
 """
 
 import select
 import sys
 
 import micropython
-
-_PIECE = 64
 
 
 class Console:
@@ -40,11 +38,11 @@ class Console:
         return n
 
     def write(self, view: memoryview) -> int:
-        """Write a piece of `view`; returns the number of bytes taken, 0 if the host does not read."""
+        """Write a piece of at most 64 bytes; returns how many were taken, 0 if the host does not read."""
         if not self._ready(self._writable):
             return 0
         try:
-            return self._out.write(view[:_PIECE]) or 0
+            return self._out.write(view) or 0
         except OSError:
             return 0
 

@@ -41,7 +41,6 @@ _RESULT = const(0x18)
 _SEEN = const(0x19)
 _LOG = const(0x1A)
 _BYE = const(0x1B)
-_MAC = const(8)
 _REPORT = const(96)
 _WINDOW = const(8)
 
@@ -49,14 +48,14 @@ _START = const(2)  # of the packet in the out buffer, behind a zero and the firs
 _BODY = const(8)
 _IN_MAX = const(300)
 _ANSWERS_MAX = const(8)
-
 _ANNOUNCE_MS = const(5000)
 _HELLO_GAP_MS = const(500)  # a HELLO that comes sooner after the last one is not answered
 _STATUS_MS = const(1000)
 _RESEND_MS = const(3000)  # from the last byte of a frame to its acknowledgement; then all is sent again
 _SILENCE_MS = const(6000)  # without a valid packet the session is over
 _STALL_MS = const(2000)  # a packet of which the host takes no byte for so long is given up
-_IDLE_MS = const(5)
+_IDLE_MS = const(10)
+_PIECE = const(64)  # bytes written at once: on USB a write may wait for 500 ms for each 64 bytes
 
 
 class Link:
@@ -65,9 +64,7 @@ class Link:
     def __init__(self, node: "Any", stream: "Any" = None) -> None:
         self.up = False
         self.beat = time.ticks_ms()
-        self.refused: dict[
-            str, int
-        ] = {}  # reason -> count; the wire's reasons; oversize, spam, stalled, dropped
+        self.refused: dict[str, int] = {}  # by reason, see protocols/link.md
         self.counters = {15: 0}  # their sum, under its key in a health frame
         self._node = node
         self._stream = stream or Console()
@@ -78,19 +75,17 @@ class Link:
         self._heard_ms = 0  # last valid packet
         self._due_ms = 0  # next ANNOUNCE, or STATUS in session
         self._unreported = 0  # bytes seen since the last SEEN
-
         self._chunk = bytearray(32)
         self._in = bytearray(_IN_MAX)
         self._in_view = memoryview(self._in)
         self._fill = 0  # bytes since the last zero; past _IN_MAX they are not kept
-        size = _BODY + FRAME_MAX + _MAC
+        size = _BODY + FRAME_MAX + 8  # the MAC
         self._out = bytearray(size + size // 254 + 1)
         self._out_view = memoryview(self._out)
         self._frame_view = self._out_view[_BODY : _BODY + FRAME_MAX]  # view of _out
         self._pos = 0  # _out[_pos:_end] is still to be written
         self._end = 0
         self._taken_ms = 0  # when the host last took a byte
-
         self._flying: list[list[Any]] = []  # [boot, seq, ms when written or -1], in the order of sending
         self._rewound_ms = 0
         self._answers: list[tuple[int, Any]] = []  # (kind, body); of a REPLY the whole packet
@@ -104,7 +99,10 @@ class Link:
                 self.beat = time.ticks_ms()
                 now = self._node.clock.now()
                 heard = self._receive(now)
-                self._keep_time(now)
+                if self.up and now - self._heard_ms > _SILENCE_MS:
+                    self._drop_session()
+                if self.up and self._flying and 0 <= self._flying[0][2] < now - _RESEND_MS:
+                    self._rewind(now)
                 moving = self._transmit(now)
                 await asyncio.sleep_ms(0 if heard or moving else _IDLE_MS)
         finally:
@@ -136,12 +134,6 @@ class Link:
             self.up = False
             self._due_ms = 0
             self._stream.claim(False)
-
-    def _keep_time(self, now: int) -> None:
-        if self.up and now - self._heard_ms > _SILENCE_MS:
-            self._drop_session()
-        if self.up and self._flying and 0 <= self._flying[0][2] < now - _RESEND_MS:
-            self._rewind(now)
 
     # Receiving
 
@@ -216,7 +208,7 @@ class Link:
         nonce = os.urandom(16)
         context = value[1] + nonce + node.id + node.boot + value[2] + bytes((node.generation,))
         self._candidate = wire.Session(self._k_link, context, True)
-        packet = bytes((_REPLY,)) + cbor.dumps([_VERSION, node.id, node.generation, node.boot, nonce])
+        packet = b"\x03" + cbor.dumps([_VERSION, node.id, node.generation, node.boot, nonce])
         self._answer(_REPLY, packet + self._k_link.tag(packet, value[1], value[2]))
 
     def _rewind(self, now: int) -> None:
@@ -242,7 +234,7 @@ class Link:
             self._taken_ms = now
             if not self._next(now):
                 return False
-        n = self._stream.write(self._out_view[self._pos : self._end])
+        n = self._stream.write(self._out_view[self._pos : min(self._end, self._pos + _PIECE)])
         self._pos += n
         if n:
             self._taken_ms = now
@@ -280,7 +272,7 @@ class Link:
             if now >= self._due_ms:
                 self._due_ms = now + _ANNOUNCE_MS
                 body = cbor.dumps([_VERSION, node.id, node.generation, node.boot])
-                self._put(_ANNOUNCE, bytes((_ANNOUNCE,)) + body)
+                self._put(_ANNOUNCE, b"\x01" + body)
         elif self._unreported >= _REPORT or (self._unreported and now >= self._due_ms):
             self._unreported = 0
             self._put(_SEEN, cbor.dumps([session.seen]))
@@ -290,7 +282,7 @@ class Link:
         elif len(self._flying) < _WINDOW:
             n = node.spool.next(self._frame_view)
             if n:
-                head = peek(self._frame_view[:n])
+                head = peek(self._frame_view)
                 self._flying.append([head[1], head[2], -1])
                 self._close(session.seal(self._out, _START, _DATA, _BODY + n))
         return self._end > 0
