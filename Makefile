@@ -18,7 +18,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.gasan-setup
-DEVICE := $(wildcard firmware/*.py firmware/gasan/node/*.py protocols/gasan/wire/*.py ota/gasan/ota/*.py)
+DEVICE := $(wildcard firmware/boot.py firmware/main.py firmware/gasan/node/*.py protocols/gasan/wire/*.py ota/gasan/ota/*.py)
 
 setup: $(STAMP)
 

@@ -1,7 +1,7 @@
 """``make bench``: every figure of the project in one table, each beside its bar and its peer of the same run.
 
-A bench reports; it never fails a build. The exit status is 0 unless a bench itself could not run. Timings on a shared
-machine vary: the rows say how often they were taken, and ratios are of the same run.
+A bench reports; it never fails a build. The exit status is 0 unless a bench itself could not run. Timings
+on a shared machine vary: the rows say how often they were taken, and ratios are of the same run.
 """
 
 import argparse
@@ -10,10 +10,9 @@ import json
 import sys
 from dataclasses import asdict
 
+from gasan.hil.bench.row import Row
 from rich.console import Console
 from rich.table import Table
-
-from gasan.hil.bench.row import Row
 
 BENCHES = ("frame", "memory", "rtu_line", "ingest")
 _MARK = {True: "met", False: "MISSED", None: ""}
@@ -52,7 +51,9 @@ def _table(rows: list[tuple[str, Row]]) -> Table:
         table.add_column(heading, justify="right" if heading == "figure" else "left", overflow="fold")
     for bench, row in rows:
         figure = f"{row.figure:,.3g}" if isinstance(row.figure, float) else str(row.figure)
-        table.add_row(bench, row.name, f"{figure} {row.unit}".strip(), row.bar, _MARK[row.met], row.peer, row.note)
+        table.add_row(
+            bench, row.name, f"{figure} {row.unit}".strip(), row.bar, _MARK[row.met], row.peer, row.note
+        )
     return table
 
 
