@@ -332,7 +332,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
 
 
 def test_the_same_mistake_is_told_each_time(tmp_path: Path) -> None:
-    told = _problems(tmp_path, GOOD.replace('"eastron/sdm120"', '"eastron/sdm230"'))
+    told = _problems(tmp_path, GOOD.replace('"eastron/sdm120"', '"eastron/sdm121"'))
     assert [int(problem.split(":")[1]) for problem in told] == [21, 68]
     own = tmp_path / "own.toml"
     own.write_text("[profile]\n", encoding="utf-8")
