@@ -7,11 +7,12 @@ import struct
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, Literal
 
 import pytest
 from gasan.boards.image import firmware_files, write_files
-from gasan.boards.virtual import VirtualBoard
+from gasan.boards.virtual import Cut, VirtualBoard
 from gasan.hil import vmrun
 from gasan.hil.bare_gateway import BareGateway
 from gasan.ota.slots import digest, pack
@@ -373,3 +374,30 @@ def test_a_flush_ends_the_sampling_and_leaves_nothing_behind(nodes: Nodes, serve
     served = len(server.served)
     assert gateway.readings() == gateway.status[1] and served - 1 <= gateway.readings() // 3 <= served
     assert gateway.status[3] == 0 and board.status()["boots"] == 1
+
+
+def test_power_cuts_inside_flash_operations_lose_nothing_that_was_committed(
+    nodes: Nodes, server: CountingServer, seed: int
+) -> None:
+    """Cuts at random operations of a start and of what follows. A conflict would raise in the gateway."""
+    random = Random(seed)
+    modes: list[Literal["before", "torn", "bits", "after"]] = ["before", "torn", "bits", "after"]
+    board, gateway = nodes.node(config(server, max_age_ms=200))
+    gateway.wait(lambda: gateway.readings() >= 9)
+    for cuts in range(1, 6):
+        board.kill(Cut(random.randrange(60), random.choice(modes), random.randrange(4096)))
+        gateway.wait(lambda cuts=cuts: sum(event["event"] == "cut" for event in board.events()) == cuts, 20)
+    gateway.wait(lambda: gateway.of(BOOT) and gateway.of(DATA, gateway.of(BOOT)[-1].boot), 20)
+    gateway.command("flush")
+    gateway.status = {}
+    gateway.wait(lambda: gateway.status.get(5) == 0, 20)
+    boots = gateway.of(BOOT)
+    for boot in boots[1:]:
+        _, before, last, count = (boot.content[key] for key in (1, 2, 3, 4))
+        if last is None:  # it was cut before its boot frame was committed
+            assert before not in [other.boot for other in boots]
+            continue
+        assert [f.seq for f in gateway.frames if f.boot == before] == list(range(last + 1))
+        assert sum(f.n_readings for f in gateway.of(DATA, before)) == count
+    counts = [row[1] for row in readings(gateway.of(DATA))]
+    assert len(set(counts)) == len(counts) and set(counts) <= set(server.served)

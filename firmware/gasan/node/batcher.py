@@ -7,7 +7,7 @@ spent, and a tombstone tells of it as soon as the flash takes one.
 
 import asyncio
 import gc
-from time import ticks_diff, ticks_ms
+from time import ticks_add, ticks_diff, ticks_ms
 
 from gasan.node import log
 from gasan.wire import frame
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 _TICK_MS = const(50)
 _COLLECT_MS = const(5000)  # a collection of 200 KB takes some 20 ms on rp2
-# A transaction ends by its own deadline; a source that keeps its lock for longer has hung.
-_QUIET_MS = const(3000)
+_QUIET_MS = const(1500)  # so long a line is waited for; what takes longer waits for a device that is dead
 
 
 class Batcher:
@@ -83,12 +82,13 @@ class Batcher:
         async with self._turn:
             held = []
             try:
+                end = ticks_add(ticks_ms(), _QUIET_MS)
                 for lock in self.locks:
                     try:
-                        await asyncio.wait_for_ms(lock.acquire(), _QUIET_MS)
+                        await asyncio.wait_for_ms(lock.acquire(), max(1, ticks_diff(end, ticks_ms())))
                         held.append(lock)
                     except asyncio.TimeoutError:
-                        log.warn("batcher: a line stays busy")
+                        pass  # it is written all the same: what is on that line may have to be asked again
                 return work(*args)
             finally:
                 if ticks_diff(ticks_ms(), self._collected) > _COLLECT_MS:

@@ -64,6 +64,7 @@ class Spool:
         self._file_number = 0
         self._cursor = [0, 0, 0]  # of the next frame to send: segment number, index, offset
         self._next_number = 1
+        self._boot = b""  # that appends
 
     def take_in(self, segment: list) -> None:
         """Add a segment of an earlier boot, younger than those that are there."""
@@ -83,6 +84,8 @@ class Spool:
             number = self._next_number
             self._tail = open(self._path(number), "w+b")
             self._next_number += 1
+            self._boot = boot
+            self.unswept = True  # the newest so far may be done with
             segment = [number, boot, seq, 0, 0, 0]
             self.segments.append(segment)
         pack_into(">HI", self._head, 0, len(data), crc32(data))
@@ -153,7 +156,7 @@ class Spool:
                 for i in range(0, len(ranges) - 1, 2):
                     mask |= _mask(segment, ranges[i], ranges[i + 1])
                 self._mark(segment, mask)
-        if self._tail and self.segments[-1][BOOT] == boot:
+        if boot == self._boot:
             self.delivered = max(self.delivered, upto)
 
     def _mark(self, segment: list, mask: int) -> None:
@@ -162,7 +165,7 @@ class Spool:
         while fresh:
             fresh &= fresh - 1
             self.frames -= 1
-        if _is_done(segment):
+        if _is_done(segment) and segment is not self.segments[-1]:
             self.unswept = True
 
     def read(self, segment: list, offset: int, buf: "Buffer") -> int:

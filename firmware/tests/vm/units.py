@@ -95,7 +95,7 @@ def test_log_ring_drops_the_oldest_and_says_so():
 
 def test_log_survives_a_sink_that_fails():
     def broken(line):
-        raise OSError(5)
+        raise ValueError("of its own")
 
     log.sink = broken
     log.info("nobody hears this")

@@ -52,6 +52,7 @@ class BareGateway:
         self.acknowledge = True
         self._console = console
         self._known: dict[bytes, set[int]] = {}
+        self._tags: dict[tuple[bytes, int], bytes] = {}
         self._mac = Hmac(frame_key(key))
         self._file = -1
         self.session = GatewaySession(
@@ -176,6 +177,8 @@ class BareGateway:
             raise AssertionError("a frame whose MAC is wrong came through an authentic session")
         frame = parse(payload)
         known = self._known.setdefault(frame.boot, set())
+        if self._tags.setdefault((frame.boot, frame.seq), tag) != tag:
+            raise AssertionError(f"two frames of boot {frame.boot.hex()} have the number {frame.seq}")
         if frame.seq in known:
             self.again += 1
         else:
