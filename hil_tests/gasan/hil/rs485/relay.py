@@ -30,7 +30,9 @@ from typing import Any, Self
 from gasan.hil.rs485.bus import MASTER, OUTSIDE, Bus, Delivery, Totals
 from gasan.hil.rs485.faults import Fault, FaultPlan, Injection, Kind
 from gasan.hil.rs485.line import Line
+from gasan.hil.rs485.protocol_relay import settings
 from gasan.hil.rs485.responder import Responder, Served
+from gasan.hil.rs485.uart import heard_by_adapter, heard_by_device
 
 __all__ = ["Relay", "RelayError", "Stats", "main"]
 
@@ -81,16 +83,19 @@ class _Lateness:
 class _Loop:
     """Runs a bus in real time between two ptys."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, settings_matter: bool = False) -> None:
         self.bus = bus
         self.lateness = _Lateness()
         self.paths: list[str] = []
+        self._settings_matter = settings_matter
         self._ends: list[int] = []
+        self._users: list[int] = []
         for _ in (MASTER, OUTSIDE):
             end, user = os.openpty()
             tty.setraw(user)  # `user` stays open, so that the pty outlives whoever opens and closes it
             os.set_blocking(end, False)
             self._ends.append(end)
+            self._users.append(user)
             self.paths.append(os.ttyname(user))
 
     def run(self) -> None:
@@ -107,7 +112,11 @@ class _Loop:
                 if self._ends[station] in ready:
                     # Bytes that passed before these must be on their way first.
                     self._deliver(self.bus.run(now))
-                    self.bus.send(station, os.read(self._ends[station], 4096), now)
+                    data = os.read(self._ends[station], 4096)
+                    if station == MASTER and self._settings_matter:
+                        adapter = settings(self._users[MASTER])
+                        data = b"" if adapter is None else heard_by_device(data, adapter, self.bus.line)
+                    self.bus.send(station, data, now)
             if 0 in ready:
                 data = os.read(0, 4096)
                 if not data:
@@ -121,8 +130,12 @@ class _Loop:
             mine = [one for one in deliveries if one.station == station]
             if not mine:
                 continue
+            data = bytes(one.byte for one in mine)
+            if station == MASTER and self._settings_matter:
+                adapter = settings(self._users[MASTER])
+                data = b"" if adapter is None else heard_by_adapter(data, self.bus.line, adapter)
             with suppress(BlockingIOError):  # nobody reads: a line does not wait either
-                os.write(self._ends[station], bytes(one.byte for one in mine))
+                os.write(self._ends[station], data)
             now = time.monotonic_ns()
             for one in mine:
                 if one.last:
@@ -140,6 +153,8 @@ class Relay:
     """A relay in a process of its own; a context manager.
 
     ``master`` and ``devices`` are the paths of the two ptys. Raises RelayError when the process is not there.
+    settings_matter: the master's pty must be set to the line's baud rate and parity (``relay://`` ports, see
+    `protocol_relay`); at other settings either side hears what a UART would (see `uart`), in the line's time.
     """
 
     def __init__(
@@ -149,6 +164,7 @@ class Relay:
         faults: Iterable[Fault] = (),
         seed: int = 0,
         responder: Responder | None = None,
+        settings_matter: bool = False,
     ) -> None:
         self.line = line
         self.master = ""
@@ -157,6 +173,7 @@ class Relay:
             "line": dataclasses.asdict(line),
             "faults": [{**dataclasses.asdict(fault), "frames": sorted(fault.frames)} for fault in faults],
             "seed": seed,
+            "settings_matter": settings_matter,
             "responder": None
             if responder is None
             else {
@@ -270,12 +287,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--parity", choices=("none", "even", "odd"), default="none")
     parser.add_argument("--stop", type=int, choices=(1, 2), default=1)
     parser.add_argument("--units", default="", help="units that a built-in responder plays, e.g. 1,2")
+    parser.add_argument("--settings-matter", action="store_true", help="other settings hear garbage")
     parser.add_argument("--json", default="", help="the whole setup as JSON, instead of the options above")
     options = parser.parse_args(argv)
     setup = json.loads(options.json or "null") or {
         "line": {"baudrate": options.baudrate, "parity": options.parity, "stop": options.stop},
         "faults": [],
         "seed": 0,
+        "settings_matter": options.settings_matter,
         "responder": {
             "units": [int(unit) for unit in options.units.split(",")],
             "limit": 0x8000,
@@ -285,7 +304,7 @@ def main(argv: list[str] | None = None) -> None:
         else None,
     }
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    loop = _Loop(_bus(setup))
+    loop = _Loop(_bus(setup), setup["settings_matter"])
     print(json.dumps({"master": loop.paths[MASTER], "devices": loop.paths[OUTSIDE]}), flush=True)
     _sharpen_timers()
     loop.run()
