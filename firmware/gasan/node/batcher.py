@@ -114,19 +114,22 @@ class Batcher:
                 return
             self._make_room()
             self._begin(frame.DATA, self._clock.at(base), self._rev)
+            full = False
             for g in groups:
-                if g.n and not self._add(g, ticks_diff(base, g.base)):
-                    break
+                g.offered = 0 if full else self._add(g, ticks_diff(base, g.base))
+                full = full or g.first + g.offered < g.n
             readings = self._writer.readings
-            self._sampler.written(readings, self._commit(readings))
+            size = self._commit(readings)
+            for g in groups:
+                g.take()
+            self._sampler.written(readings, size)
 
-    def _add(self, g: "Rows", shift: int) -> bool:
-        """Add as many rows of a group as fit; False when some are left."""
+    def _add(self, g: "Rows", shift: int) -> int:
+        """Add as many rows of a group as fit; returns their number."""
         rows = g.n - g.first
         while rows and not self._writer.add(g, shift, g.first, g.first + rows):
             rows >>= 1
-        g.take(rows)
-        return g.n == 0
+        return rows
 
     def _put(self, kind: int, content: "Any") -> None:
         self._make_room()

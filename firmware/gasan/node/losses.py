@@ -94,7 +94,15 @@ def make_room(spool: "Spool", write: "Writer") -> int:
     for _ in range(_DROPS_MAX):
         if not spool.is_full():
             break
-        lost += _drop_oldest(spool, write)
+        try:
+            lost += _drop_oldest(spool, write)
+        except MemoryError:
+            segment = spool.segments[0]
+            last = segment[FIRST] + segment[COUNT] - 1
+            write(
+                frame.TOMBSTONE, None, content([OVERFLOW, segment[BOOT], segment[FIRST], last, 0, 0, 0, {}])
+            )
+            spool.remove(segment)
     return lost
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LEAST_ROWS = const(4)
 _MOST_ROWS = const(512)
+_MOST_COLUMNS = const(100)  # of these a row fits into a frame, whatever its values
 # Bytes per reading, in sixteenths, that a batch is expected to take before one was written.
 _FIRST_GUESS = const(40)
 
@@ -25,24 +26,24 @@ _FIRST_GUESS = const(40)
 class Rows(columns.Group):
     """A Group with a spare row and a time base of its own.
 
-    rows: how many it holds; base: the tick that its times count from; first: the oldest row that is in no
-    frame yet.
+    rows: how many it holds. base: the tick that its times count from. first: the oldest row that is in no
+    frame yet; offered: how many rows from there on are in the frame that is being made.
     """
 
     def __init__(self, channels: "Sequence[int]", types: bytes, rows: int, period_ms: int) -> None:
         super().__init__(channels, types, rows + 1, period_ms)
         self.rows = rows
         self.base = ticks_ms()
-        self.first = 0
+        self.first = self.offered = 0
 
     def oldest(self) -> "Any":
         """The tick of the oldest row that is in no frame yet; there must be one."""
         return ticks_add(self.base, self.time(self.first))
 
-    def take(self, rows: int) -> None:
-        """The oldest ``rows`` rows are in a frame now."""
-        self.first += rows
-        if self.first == self.n:
+    def take(self) -> None:
+        """The rows on offer are in a frame that is committed, or accounted for."""
+        self.first += self.offered
+        if self.n and self.first == self.n:
             self.clear()
             self.first = 0
 
@@ -67,7 +68,9 @@ class Sampler:
         self._opened = ticks_ms()
 
     def group(self, channels: "Sequence[int]", types: bytes, period_ms: int) -> Rows:
-        """A group of channels, one type code each; period_ms is 0 when rows come unasked."""
+        """A group of at most 100 channels, a type code each; period_ms is 0 when rows come unasked."""
+        if len(types) > _MOST_COLUMNS:
+            raise ValueError("more than %d channels in a group" % _MOST_COLUMNS)
         row = 5
         for code in types:
             row += columns.width(code) + 1

@@ -384,6 +384,58 @@ def test_a_task_that_is_cancelled_while_it_waits_leaves_all_locks_free():
     unmount(store)
 
 
+def test_rows_stay_until_their_frame_is_made():
+    store, _ = mount(IMAGE)
+    sampler, batcher, spool = node(b"boot-one")
+    group = sampler.group([0, 1], b"\x01\x01", 100)
+    fill(sampler, group, 3)
+    seal = batcher._writer.seal
+
+    def no_memory():
+        raise MemoryError
+
+    batcher._writer.seal = no_memory
+    try:
+        asyncio.run(batcher.flush())
+        assert False
+    except MemoryError:
+        pass
+    batcher._writer.seal = seal
+    fill(sampler, group, 2)
+    asyncio.run(batcher.flush())
+    assert (batcher.seq, batcher.count, sampler.waiting) == (1, 10, 0)
+    assert content(frames(spool)[0])[0][1] == 5
+    unmount(store)
+
+
+def test_a_group_that_no_frame_could_hold_is_refused():
+    sampler = Sampler(1000, 2048, 200, 4000)
+    sampler.group(list(range(100)), b"\x01" * 100, 100)
+    try:
+        sampler.group(list(range(101)), b"\x01" * 101, 100)
+    except ValueError:
+        return
+    assert False
+
+
+def test_without_memory_for_details_the_oldest_is_dropped_all_the_same():
+    store, _ = mount(IMAGE)
+    _, batcher, spool = node(b"boot-one", 16384)
+    drop = losses._drop_oldest
+
+    def no_memory(spool, write):
+        raise MemoryError
+
+    losses._drop_oldest = no_memory
+    for i in range(16):
+        asyncio.run(batcher.put(frame.CRASH, "x" * 1000))
+    losses._drop_oldest = drop
+    data = frames(spool)
+    stones = [content(d) for d in data if frame.peek(d)[0] == frame.TOMBSTONE]
+    assert spool.used() <= 16384 and stones[0][:5] == [losses.OVERFLOW, b"boot-one", 0, 2, 0], stones
+    unmount(store)
+
+
 # Spool
 
 
