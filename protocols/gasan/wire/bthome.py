@@ -81,7 +81,7 @@ class Advert:
     """The objects of one advertisement; made once, opened for each.
 
     After `open` has said READABLE: `objects` is their number, `packet_id` the packet id or -1,
-    `start` and `end` the bounds of the service data after its UUID. After a `find` that hit,
+    `buf[start:end]` the service data after its UUID. After a `find` that hit,
     `width` is the value's width in bytes.
     """
 
@@ -91,7 +91,7 @@ class Advert:
         self.start = 0
         self.end = 0
         self.width = 0
-        self._buf: "bytes | bytearray | memoryview" = b""
+        self.buf: "bytes | bytearray | memoryview" = b""
         self._at = bytearray(_MAX_OBJECTS)  # where each object's id byte stands, from self.start
 
     def open(self, buf: "bytes | bytearray | memoryview", start: int, end: int) -> int:
@@ -108,7 +108,7 @@ class Advert:
                 and buf[start + 2] == _UUID_LOW
                 and buf[start + 3] == _UUID_HIGH
             ):
-                self._buf = buf
+                self.buf = buf
                 self.start = start + 4
                 self.end = stop
                 information = buf[start + 4]
@@ -122,7 +122,7 @@ class Advert:
         return FOREIGN
 
     def _walk(self, pos: int) -> None:
-        buf = self._buf
+        buf = self.buf
         end = self.end
         n = 0
         while pos < end and n < _MAX_OBJECTS:
@@ -143,7 +143,7 @@ class Advert:
 
     def find(self, object_id: int, index: int) -> int:
         """Where the value of the index-th object of this id (from 0) stands in the buffer, or -1."""
-        buf = self._buf
+        buf = self.buf
         start = self.start
         at = self._at
         for i in range(self.objects):
@@ -161,7 +161,7 @@ class Advert:
 
     def widen(self, object_id: int, pos: int, out: bytearray, size: int) -> None:
         """Copy the value that `find` has found to out[:size] as a big-endian integer, with its sign."""
-        buf = self._buf
+        buf = self.buf
         n = self.width
         fill = 0xFF if _kind(object_id) & _SIGNED and buf[pos + n - 1] & 0x80 else 0
         for i in range(size):
