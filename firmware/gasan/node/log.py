@@ -78,5 +78,5 @@ def _line(level: str, text: str) -> None:
                     _ring.pop(0)
                     _lost += 1
                 _ring.append(line)
-    except Exception:
-        pass  # whatever the sink does, a log line is never worth a failure
+    except Exception:  # noqa: S110 - whatever the sink does, a log line is never worth a failure
+        pass

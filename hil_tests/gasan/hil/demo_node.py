@@ -49,7 +49,7 @@ class DemoNode:
 
 @contextlib.contextmanager
 def demo_node(folder: Path, *, bits: int, heap: int) -> Iterator[DemoNode]:
-    """Start equipment and node in ``folder``; both end with the context. heap: bytes, as on a 32-bit board."""
+    """Start equipment and node in ``folder``; both end with the context. heap: bytes, as on 32 bits."""
     command = [sys.executable, "-m", "gasan.hil.demo_equipment", "--dir", str(folder / "equipment")]
     with contextlib.ExitStack() as stack:
         equipment = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
