@@ -173,9 +173,9 @@ def sweep(title, image, known, boot, steps):
 
 cuts = 0
 image = blank(14)
-image, known = sweep("a segment and a new one", image, [], b"boot-one", [9])
+image, known = sweep("a segment and a new one", image, [], b"boot-one", [16])
 acked = [("ack", b"boot-one", 4), "sweep", 1, ("ack", b"boot-one", 99), "sweep", 1]
 image, known = sweep("acknowledged", image, known, b"boot-two", acked)
-_, image, known = run(image, known, b"boot-3rd", [24])
-sweep("full", image, known, b"boot-4th", [2])
+_, image, known = run(image, known, b"boot-3rd", [34])
+sweep("full", image, known, b"boot-4th", [16])
 print("cuts", cuts)
