@@ -41,6 +41,24 @@ def test_the_view_has_the_documented_columns(tmp_path: Path) -> None:
     assert names == VIEW
 
 
+@pytest.mark.parametrize(
+    "condition", ["1", "node = 'a'", "channel = 'c'", "node = 'a' AND channel = 'c' AND time_ms > 5"]
+)
+def test_the_view_is_read_in_the_order_of_the_rows(tmp_path: Path, condition: str) -> None:
+    """SQLite's planner, left to itself, would make an index over all readings for each frame."""
+    with open_store(tmp_path / "a.sqlite") as store:
+        plan = [
+            row[3]
+            for row in store.connection.execute(
+                f"EXPLAIN QUERY PLAN SELECT * FROM readings WHERE {condition}"
+            )
+        ]
+    assert not any("AUTOMATIC" in step for step in plan)
+    assert any(
+        step.startswith("SEARCH sample USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)") for step in plan
+    )
+
+
 def test_the_documentation_names_the_views_columns() -> None:
     text = (ROOT / "docs" / "database.md").read_text()
     table = text.split("## The view `readings`")[1].split("## ")[0]

@@ -43,4 +43,5 @@ NAMES: Final = {
     17: "adverts_dropped",
     18: "loop_lateness_ms",
     19: "resets",
+    21: "adverts_refused",
 }

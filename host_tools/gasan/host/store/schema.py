@@ -232,13 +232,17 @@ SELECT
     lower(hex(boot.boot)) AS boot,
     frame.seq AS seq
 FROM node
-JOIN boot ON boot.node = node.id
-JOIN frame ON frame.boot = boot.id
-JOIN sample ON sample.id >= (frame.id << {FRAME_SHIFT}) AND sample.id < ((frame.id + 1) << {FRAME_SHIFT})
-JOIN channel ON channel.id = sample.channel
+CROSS JOIN boot ON boot.node = node.id
+CROSS JOIN frame ON frame.boot = boot.id
 LEFT JOIN node_clock ON node_clock.id = frame.clock
-LEFT JOIN gateway_clock ON gateway_clock.id = node_clock.gateway"""
-"""The view's text; a caller may add a WHERE over its tables, which the view itself cannot push down."""
+LEFT JOIN gateway_clock ON gateway_clock.id = node_clock.gateway
+CROSS JOIN sample
+    ON sample.id >= (frame.id << {FRAME_SHIFT}) AND sample.id < ((frame.id + 1) << {FRAME_SHIFT})
+CROSS JOIN channel ON channel.id = sample.channel"""
+"""The view's text. A caller may add a WHERE over its tables, which a query of the view could not.
+
+CROSS JOIN keeps SQLite to this order: without it, its planner may build an index over `sample` for each frame.
+"""
 
 SCHEMA: Final = f"{_TABLES}\nCREATE VIEW readings AS {SELECT_READINGS};\n"
 
