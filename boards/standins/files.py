@@ -13,7 +13,7 @@ _DIR = 0x4000
 
 
 def _put(host, disk, source, target):
-    for name, kind, *_ in host.ilistdir(source):
+    for name, kind, *_ in sorted(host.ilistdir(source)):  # so that equal files make equal images
         if name in (".", ".."):
             continue
         below = target + "/" + name
@@ -57,7 +57,7 @@ def main(image, block, blocks, page, action, *args):
         if action == "format":
             vfs.VfsLfs2.mkfs(device, progsize=page)
             return
-        disk = vfs.VfsLfs2(device, progsize=page)
+        disk = vfs.VfsLfs2(device, progsize=page, mtime=False)
         if action == "put":
             _put(host, disk, args[0], "")
         elif action == "get":

@@ -22,9 +22,8 @@ class Repl:
     """The interpreter's prompt over the emulated USB port."""
 
     def __init__(self, folder: Path, seed: str | None = "repl") -> None:
-        self.emulator = Emulator(
-            folder / "flash.img", seed=seed, log=folder / "events.jsonl", uid=b"gasan-01"
-        )
+        self.log = folder / "events.jsonl"
+        self.emulator = Emulator(folder / "flash.img", seed=seed, log=self.log, uid=b"gasan-01")
 
     def boot(self, cut: Cut | None = None) -> None:
         self.emulator.boot(cut=cut)

@@ -45,8 +45,8 @@ def poll(
     return {**json.loads(done.output), **modbus, "use": used, "overruns": status["overruns"]}
 
 
-# The bar is 0.95 at every speed (docs/rp2040.md has what was reached). Beside the silence of the line a transaction
-# of 20 registers costs the interpreter some 3 ms, which is what the faster lines lack; a figure may not fall.
+# The bar is 0.95 at every speed. Beside the silence of the line a transaction of 20 registers costs the
+# interpreter some 3 ms, which is what the faster lines lack; no figure may fall below what was reached.
 @pytest.mark.parametrize(("baudrate", "least"), [(9600, 0.95), (19200, 0.90), (38400, 0.83), (115200, 0.69)])
 def test_uses_the_line(baudrate: int, least: float, tmp_path: Path) -> None:
     got = poll(tmp_path, baudrate, 5000)

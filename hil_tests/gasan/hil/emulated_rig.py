@@ -130,11 +130,14 @@ class EmulatedRig:
         node: CompiledNode | None,
         *,
         seed: str = "rig",
+        key_seed: str = "rig",
         files: Mapping[str, bytes] | None = None,
         log: bool = True,
     ) -> None:
-        """``files``: beside, or instead of, those of the firmware. Raises rp2040.Rp2040Missing."""
-        digest = hashlib.sha256(seed.encode()).digest()
+        """seed: of the board's and the gateway's randomness; key_seed: of the node's identity. files: beside,
+        or instead of, those of the firmware. Raises rp2040.Rp2040Missing.
+        """
+        digest = hashlib.sha256(key_seed.encode()).digest()
         self.key = NodeKey("pico", digest[:8], 0, hashlib.sha256(digest).digest())
         self._keys = _Keys(self.key)
         self.folder = folder
@@ -143,7 +146,7 @@ class EmulatedRig:
         self.frames: list[bytes] = []
         self.results: list[CommandResult] = []
         self.boots: list[bytes] = []
-        self._random = random.Random(digest)
+        self._random = random.Random(seed)
         image = folder / "flash.img"
         if not image.exists():
             content = firmware_files() | {"/secret/key": self.key.encode()}
