@@ -241,7 +241,7 @@ CROSS JOIN sample
 CROSS JOIN channel ON channel.id = sample.channel"""
 """The view's text. A caller may add a WHERE over its tables, which a query of the view could not.
 
-CROSS JOIN keeps SQLite to this order: without it, its planner may build an index over `sample` for each frame.
+CROSS JOIN keeps SQLite to this order: else its planner may build an index over `sample` for each frame.
 """
 
 SCHEMA: Final = f"{_TABLES}\nCREATE VIEW readings AS {SELECT_READINGS};\n"
