@@ -1,7 +1,10 @@
 """The BLE observer on a MicroPython VM, with a radio that does as it is told."""
 
+import re
+
 import pytest
 from gasan.hil import vmrun
+from gasan.hil.aes_peer import encipher
 
 PREAMBLE = """
 import asyncio, errno, sys
@@ -57,6 +60,10 @@ def rows():
             writer.add(group)
     return cbor.loads(cbor.loads(writer.seal()).value[2])[6]
 
+def counts():
+    # adverts heard, dropped, refused
+    return [source.counters[key] for key in (16, 17, 21)]
+
 def columns():
     return [(group[0], group[4]) for group in rows()]
 
@@ -78,7 +85,9 @@ def on_vm(body: str, bits: int = 64) -> list[str]:
         pytest.skip(why)
     indented = "\n".join("    " + line for line in body.strip("\n").split("\n"))
     program = f"{PREAMBLE}\nasync def main():\n    await started()\n{indented}\n\nasyncio.run(main())\n"
-    return vmrun.run(program, bits=bits, timeout=30).splitlines()
+    return [
+        re.sub(r"^\d+ (?=[WE] )", "", line) for line in vmrun.run(program, bits=bits, timeout=30).splitlines()
+    ]
 
 
 @pytest.mark.parametrize("bits", [64, 32])
@@ -87,11 +96,11 @@ def test_values_reach_their_columns_with_their_sign(bits: int) -> None:
         """
 hear(bytes.fromhex("0001 02ca09 0229f6 03bf13"))
 await settled()
-print(columns(), source.counters)
+print(columns(), counts())
 """,
         bits,
     )
-    assert out == ["[([10, 20, 30], [2506, 5055, -2519])] {16: 1, 17: 0}"]
+    assert out == ["[([10, 20, 30], [2506, 5055, -2519])] [1, 0, 0]"]
 
 
 def test_the_same_measurement_is_taken_once() -> None:
@@ -100,10 +109,10 @@ def test_the_same_measurement_is_taken_once() -> None:
 for packet in ("0001 02ca09", "0001 02ca09", "0002 02ca09", "0002 02ca09", "0003 02cb09", "0001 02ca09"):
     hear(bytes.fromhex(packet))
 await settled()
-print(columns(), source.counters)
+print(columns(), counts())
 """
     )
-    assert out == ["[(10, [[2506, 0, 1, -1]])] {16: 6, 17: 0}"]
+    assert out == ["[(10, [[2506, 0, 1, -1]])] [6, 0, 0]"]
 
 
 def test_without_a_packet_id_equal_content_is_taken_again_after_a_quarter_of_the_timeout() -> None:
@@ -129,16 +138,16 @@ def test_adverts_that_hold_other_channels_go_to_a_group_of_their_own() -> None:
 for packet in ("0001 02ca09", "0101 0001 03bf13", "0002 02cb09", "0002 03c013"):
     hear(bytes.fromhex(packet))
 await settled()
-print(columns(), source.counters)
+print(columns(), counts())
 hear(bytes.fromhex("0003 02ca09 03bf13"))
 hear(bytes.fromhex("0004 0164"))
 await settled()
-print(columns()[2:], len(sampler.groups), source.counters)
+print(columns()[2:], len(sampler.groups), counts())
 """
     )
     assert out == [
-        "[(10, [[2506, 1]]), (20, [[5055, 1]])] {16: 4, 17: 0}",
-        "[([10, 20], [2506, 5055])] 4 {16: 6, 17: 0}",
+        "[(10, [[2506, 1]]), (20, [[5055, 1]])] [4, 0, 0]",
+        "[([10, 20], [2506, 5055])] 4 [6, 0, 0]",
     ]
 
 
@@ -148,26 +157,26 @@ def test_when_the_slots_are_full_the_oldest_go_and_are_counted() -> None:
 for n in range(40):
     hear(bytes((0, n, 2, n, 0)))
 await settled()
-print(columns(), source.counters)
+print(columns(), counts())
 """
     )
-    assert out == [f"[(10, [{[24] + [1] * 15}])] {{16: 40, 17: 24}}"]
+    assert out == [f"[(10, [{[24] + [1] * 15}])] [40, 24, 0]"]
 
 
 def test_what_is_not_ours_or_cannot_be_read() -> None:
     out = on_vm(
         """
 hear(bytes.fromhex("0001 02ca09"), OTHER)
-print(source.counters)
+print(counts())
 hear(bytes.fromhex("a47266c95f73001122337823"), information=b"\\x41")
 hear(bytes.fromhex("02ca09"), information=b"\\x20")
 Radio.handler(5, (1, ADDRESS, 0, -50, bytes(60)))
 Radio.handler(1, (1, 2, 3))
 await settled()
-print(sampler.sampled, source.counters)
+print(sampler.sampled, counts())
 """
     )
-    assert out == ["{16: 0, 17: 0}", "0 {16: 3, 17: 2}"]
+    assert out == ["[0, 0, 0]", "W ble: press: it encrypts, and no key is known", "0 [3, 1, 1]"]
 
 
 def test_silence_is_one_stale_row_per_timeout_and_starts_the_scan_again() -> None:
@@ -208,13 +217,17 @@ await settled()
 print(Radio.calls[-1])
 """
     )
-    assert [line for line in out if " W " not in line] == ["False False", "True 2", "('active', False)"]
+    assert [line for line in out if not line.startswith("W ")] == [
+        "False False",
+        "True 2",
+        "('active', False)",
+    ]
 
 
 @pytest.mark.parametrize(
     "device",
     [
-        "['x', ADDRESS, 1, 1000, ITEMS]",  # another format
+        "['x', ADDRESS, 99, 1000, ITEMS]",  # another format
         "['x', ADDRESS[:5], 0, 1000, ITEMS]",
         "['x', ADDRESS, 0, 0, ITEMS]",
         "['x', ADDRESS, 0, 1000, []]",
@@ -254,3 +267,99 @@ print((gc.mem_alloc() - before) // 100)
     )
     assert int(out[0]) <= 64
     assert int(out[1]) <= 64
+
+
+KEY = bytes.fromhex("231d39c1d7cc1ab1aee224cd096db932")
+
+
+def sealed(objects: str, counter: int, key: bytes = KEY) -> str:
+    """A call that lets the source hear a sealed advertisement."""
+    count = counter.to_bytes(4, "little")
+    made = encipher(key, bytes.fromhex("c47c8d6a0001d2fc41") + count, bytes.fromhex(objects))
+    return f"hear({made[:-4] + count + made[-4:]!r}, information=b'A')"
+
+
+SEALED_BUS = f"""
+from gasan.node import secrets
+secrets.keys = lambda: {{ADDRESS: {KEY}}}
+task.cancel()
+await settled()
+await started([2, "hall", {{}}, [["press", ADDRESS, 1, 60000, ITEMS]]])
+"""
+
+
+@pytest.mark.parametrize("bits", [64, 32])
+def test_a_sensor_that_encrypts(bits: int) -> None:
+    out = on_vm(
+        SEALED_BUS
+        + f"""
+{sealed("02ca09 0229f6 03bf13", 1000)}
+{sealed("02ca09 0229f6 03bf13", 1000)}
+{sealed("02cb09 0229f6 03bf13", 1001)}
+await settled()
+print(columns(), counts())
+""",
+        bits,
+    )
+    assert out == ["[([10, 20, 30], [[2506, 1], 5055, -2519])] [3, 0, 0]"]
+
+
+def test_what_is_not_believed_is_counted_and_told_once() -> None:
+    out = on_vm(
+        SEALED_BUS
+        + f"""
+{sealed("02ca09", 1000)}
+await settled()
+for n in range(3):
+    {sealed("020000", 999)}
+    {sealed("020000", 2000, key=bytes(16))}
+    hear(bytes.fromhex("020000"))
+await settled()
+print(columns(), counts())
+"""
+    )
+    assert sorted(out) == [
+        "W ble: press: an advertisement was not encrypted",
+        "W ble: press: an advertisement was not made with its key",
+        "W ble: press: an old advertisement came again",
+        "[(10, [2506])] [10, 0, 9]",
+    ]
+
+
+def test_adverts_that_are_not_believed_do_not_keep_a_sensor_alive() -> None:
+    out = on_vm(
+        SEALED_BUS
+        + f"""
+source._sensors[0].timeout = 400
+{sealed("02ca09", 1000)}
+await settled()
+while sampler.sampled < 4:
+    {sealed("02ca09", 1000)}
+    hear(bytes.fromhex("02ca09"))
+    await asyncio.sleep_ms(20)
+{sealed("02ca09", 3)}
+await settled()
+print([group[5] for group in rows() if len(group) > 5], sampler.sampled)
+"""
+    )
+    assert out == ["W ble: press: an advertisement was not encrypted", "[[0, 3, 0, 1, 69]] 5"]
+
+
+def test_keys_may_come_later() -> None:
+    out = on_vm(
+        SEALED_BUS.replace(f"{{ADDRESS: {KEY}}}", "{}")
+        + f"""
+{sealed("02ca09", 1000)}
+await settled()
+secrets.keys = lambda: {{ADDRESS: {KEY}}}
+source.take_keys()
+{sealed("02ca09", 1001)}
+await settled()
+print(columns(), counts())
+"""
+    )
+    assert out == [
+        "W ble: press has no key on this node: gasan ble key",
+        "W ble: press: it encrypts, and no key is known",
+        "[(10, [2506])] [2, 0, 1]",
+    ]

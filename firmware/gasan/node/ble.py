@@ -1,9 +1,12 @@
-"""BLE observer: sensors that advertise in BTHome v2 and are never connected to.
+"""BLE observer: sensors that advertise what they measure and are never connected to.
 
 The interrupt copies what configured sensors send into fixed slots and returns. A task decodes it, drops
 what only repeats the last measurement, and hands rows to the sampler. When more comes than the slots hold,
 the oldest goes and is counted. A sensor that gives nothing readable for its timeout yields one stale reading
 per channel and per timeout. A scan that ends by itself, or a radio that fails, is started again.
+
+Plain BTHome is decoded by gasan.wire.bthome, everything else by what gasan.node.ble_formats makes; a decoder
+has the methods and attributes of `bthome.Advert`. What a decoder does not believe is refused and counted.
 
 An advertisement need not hold all channels of its sensor (some sensors send two kinds by turns), so there is
 a group of columns for every combination that was met, at most `_KINDS` of a sensor; that of all channels is
@@ -16,7 +19,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 import bluetooth
 from gasan.node import log
 from gasan.wire import bthome, columns
-from gasan.wire.quality import STALE
+from gasan.wire.quality import BAD_NO_VALUE, STALE
 from micropython import const
 
 TYPE_CHECKING = False
@@ -26,11 +29,14 @@ if TYPE_CHECKING:
 
 _HEARD = const(16)  # keys of the node's status
 _DROPPED = const(17)
+_REFUSED = const(21)
 
 _IRQ_SCAN_RESULT = const(5)
 _IRQ_SCAN_DONE = const(6)
 
 _BTHOME = const(0)  # formats of a sensor
+_BTHOME_SEALED = const(1)
+_REPEATED = const(3)  # what a decoder of gasan.wire.ccm says
 _SLOTS = const(16)
 _ADVERT = const(31)  # bytes of advertising data, as the ports of MicroPython report them
 _HEAD = const(2)  # of a slot: index of the sensor, bytes of advertising data
@@ -52,15 +58,25 @@ class _Kind:
 
 
 class _Sensor:
-    """One configured device: [name, address, format, timeout_ms, [* item]]."""
+    """One configured device: [name, address, format, timeout_ms, [* item], ? format's own].
 
-    def __init__(self, spec: list, sampler: "Sampler") -> None:
-        _, self.address, form, self.timeout, self.items = spec
-        if form != _BTHOME or len(self.address) != 6 or self.timeout <= 0 or not 0 < len(self.items) <= 16:
+    told: a bit for each reason of a refusal that the log has been told.
+    """
+
+    def __init__(self, spec: list, sampler: "Sampler", advert: "bthome.Advert") -> None:
+        self.name, self.address, form, self.timeout, self.items = spec[:5]
+        if len(self.address) != 6 or self.timeout <= 0 or not 0 < len(self.items) <= 16:
             raise ValueError("a BLE device that this firmware does not take")
-        for _, object_id, _, code, _ in self.items:
-            if bthome.width(object_id) > columns.width(code):
-                raise ValueError("a BTHome value that does not fit its channel")
+        self.advert = advert
+        self.told = 0
+        if form != _BTHOME:
+            from gasan.node import ble_formats
+
+            self.advert = ble_formats.advert(spec)
+        if form <= _BTHOME_SEALED:
+            for _, object_id, _, code, _ in self.items:
+                if bthome.width(object_id) > columns.width(code):
+                    raise ValueError("a BTHome value that does not fit its channel")
         self.heard = ticks_ms()
         self.kinds: "dict[int, _Kind]" = {}
         every = (1 << len(self.items)) - 1
@@ -84,12 +100,14 @@ class Source:
 
     def __init__(self, bus: list, sampler: "Sampler", clock: "Clock") -> None:
         params = bus[2]
-        self.counters = {_HEARD: 0, _DROPPED: 0}
+        self.counters = {_HEARD: 0, _DROPPED: 0, _REFUSED: 0}
         self.beat = ticks_ms()
         self._interval_us = params.get(1, 100) * 1000
         self._window_us = params.get(2, 50) * 1000
         self._sampler = sampler
-        self._sensors = [_Sensor(spec, sampler) for spec in bus[3]]
+        plain = bthome.Advert()
+        self._sensors = [_Sensor(spec, sampler, plain) for spec in bus[3]]
+        self.take_keys()
         self._ble = bluetooth.BLE()
         self._scanning = False
         self._next_try = ticks_ms()
@@ -103,8 +121,14 @@ class Source:
         self._wanted = bytearray(32)
         for sensor in self._sensors:
             self._wanted[sensor.address[5] >> 3] |= 1 << (sensor.address[5] & 7)
-        self._advert = bthome.Advert()
         self._value = bytearray(8)
+
+    def take_keys(self) -> None:
+        """Take the keys of sensors that encrypt from flash; they may have changed."""
+        if any(hasattr(sensor.advert, "seal") for sensor in self._sensors):
+            from gasan.node import ble_formats
+
+            ble_formats.take_keys(self._sensors)
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -175,11 +199,11 @@ class Source:
 
     def _take(self, sensor: _Sensor, slot: bytearray, end: int) -> None:
         """Decode one advertisement and hand its row on, unless it repeats the last one."""
-        advert = self._advert
+        advert = sensor.advert
         state = advert.open(slot, _HEAD, end)
         if state != bthome.READABLE:
-            if state == bthome.ENCRYPTED:
-                self.counters[_DROPPED] += 1
+            if state != bthome.FOREIGN and state != _REPEATED:
+                self._refuse(sensor, state)
             return
         mask = 0
         items = sensor.items
@@ -193,7 +217,7 @@ class Source:
         if kind is None:
             self.counters[_DROPPED] += 1
             return
-        if self._repeats(sensor, kind, slot):
+        if self._repeats(sensor, kind):
             return
         group = kind.group
         self._sampler.start(group)
@@ -201,26 +225,41 @@ class Source:
         for k in range(len(items)):
             if mask >> k & 1:
                 _, object_id, index, code, _ = items[k]
-                advert.widen(object_id, advert.find(object_id, index), self._value, columns.width(code))
+                at = advert.find(object_id, index)
+                if not advert.widen(object_id, at, self._value, columns.width(code)):
+                    group.mark(column, BAD_NO_VALUE)
                 group.put(column, self._value, 0)
                 column += 1
         self._sampler.finish(group)
 
-    def _repeats(self, sensor: _Sensor, kind: _Kind, slot: bytearray) -> bool:
+    def _refuse(self, sensor: _Sensor, state: int) -> None:
+        """Count what is not believed, and tell the log once for each reason."""
+        self.counters[_REFUSED] += 1
+        if not sensor.told >> state & 1:
+            sensor.told |= 1 << state
+            why = "it encrypts, and no key is known"
+            if state != bthome.ENCRYPTED:
+                from gasan.node import ble_formats
+
+                why = ble_formats.why(state)
+            log.warn("ble: %s: %s" % (sensor.name, why))
+
+    def _repeats(self, sensor: _Sensor, kind: _Kind) -> bool:
         """Whether the content is the last one again; else it becomes the last one.
 
         With a packet id in it, the same content is the same measurement however often it comes. Without one
         it may be a new measurement of the same value: it is taken again after a quarter of the timeout.
         """
-        advert = self._advert
+        advert = sensor.advert
+        buf = advert.buf
         start = advert.start
         size = advert.end - start
         content = kind.content
         same = size == kind.size
         for i in range(size):
-            if content[i] != slot[start + i]:
+            if content[i] != buf[start + i]:
                 same = False
-                content[i] = slot[start + i]
+                content[i] = buf[start + i]
         kind.size = size
         if same and (advert.packet_id >= 0 or ticks_diff(sensor.heard, kind.at) < sensor.timeout // 4):
             return True
@@ -233,6 +272,9 @@ class Source:
         for sensor in self._sensors:
             if ticks_diff(now, sensor.heard) >= sensor.timeout:
                 sensor.heard = ticks_add(sensor.heard, sensor.timeout)
+                seal = getattr(sensor.advert, "seal", None)
+                if seal:
+                    seal.fell_silent()
                 self._sampler.fail(sensor.whole, STALE)
                 if self._scanning:
                     try:

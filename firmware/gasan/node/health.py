@@ -14,7 +14,7 @@ class Health:
 
     def __init__(self, node: "Node") -> None:
         self._node = node
-        self._figures = dict.fromkeys(range(1, 21), 0)
+        self._figures = dict.fromkeys(range(1, 22), 0)
 
     def figures(self) -> dict:
         """The figures of this moment; the dict is reused."""
@@ -31,7 +31,7 @@ class Health:
         out[9] = batcher.lost
         out[10] = batcher.seq
         out[11] = node.clock.now()
-        for key in (12, 13, 14, 16, 17):
+        for key in (12, 13, 14, 16, 17, 21):
             out[key] = 0
         out[15] = node.link.counters[15]
         for _, source in node.sources:

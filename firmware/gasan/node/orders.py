@@ -1,4 +1,5 @@
-"""What the gateway may have a node do: take another config, stop, restart. Loaded when the first order comes.
+"""What the gateway may have a node do: take another config or sensors' keys, stop, restart. Loaded when
+the first order comes.
 
 Whether a config is one is found out by its trial: to parse it beside a node at work would take too much
 memory.
@@ -10,9 +11,11 @@ from micropython import const
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from gasan.node.app import Node
+    from gasan.node.secrets import Incoming
     from gasan.ota.slots import Slots
 
-_CONFIG = const(1)  # kind of a put
+_CONFIG = const(1)  # kinds of a put
+_SENSOR_KEYS = const(2)
 _REFUSED = const(2)  # answer to a put
 
 
@@ -22,6 +25,7 @@ class Orders:
     def __init__(self, node: "Node") -> None:
         self._node = node
         self._slots: "Slots | None" = None
+        self._keys: "Incoming | None" = None
 
     async def command(self, name: str, args: list) -> tuple[int, str]:
         """Do a command: (0 done, 1 refused or 2 unknown; text)."""
@@ -46,7 +50,9 @@ class Orders:
         return 0, "restarting"
 
     async def put(self, kind: int, name: bytes, total: int, offset: int, data: bytes) -> tuple[int, int]:
-        """Take a piece of a new config: (offset wanted next; 0 more, 1 complete or 2 refused)."""
+        """Take a piece of a config or of keys: (offset wanted next; 0 more, 1 complete or 2 refused)."""
+        if kind == _SENSOR_KEYS:
+            return await self._put_keys(name, total, offset, data)
         if kind != _CONFIG:
             return 0, _REFUSED
         try:
@@ -55,6 +61,18 @@ class Orders:
             log.error("config: %s" % e)
             self._store().abandon()
             return 0, _REFUSED
+
+    async def _put_keys(self, name: bytes, total: int, offset: int, data: bytes) -> tuple[int, int]:
+        if not self._keys:
+            from gasan.node.secrets import Incoming
+
+            self._keys = Incoming()
+        wanted, answer, new = await self._node.batcher.quietly(self._keys.receive, name, total, offset, data)
+        if new:
+            for _, source in self._node.sources:
+                if hasattr(source, "take_keys"):
+                    source.take_keys()
+        return wanted, answer
 
     def confirm(self) -> None:
         """The config on trial has proved itself; writes to flash."""

@@ -1,4 +1,4 @@
-"""AES by PyPI's `cryptography`: the block cipher that gasan.wire.ccm wants on CPython, and a CCM to judge it by."""
+"""AES by PyPI's `cryptography`: the block cipher that gasan.wire.ccm wants on CPython, and a CCM as judge."""
 
 from collections.abc import Callable
 

@@ -156,7 +156,8 @@ def assert_same(
                 except UnicodeDecodeError:
                     assert other is None, where
             elif other is not None:  # bthome-ble leaves out events whose type it does not know
-                _, properties = other  # type: ignore[misc]
+                assert isinstance(other, tuple)
+                properties = other[1]
                 if "dimmer" in key:
                     assert properties == {"steps": mine[1]}, where
                 elif "command" in key:

@@ -159,10 +159,14 @@ class Advert:
                 index -= 1
         return -1
 
-    def widen(self, object_id: int, pos: int, out: bytearray, size: int) -> None:
-        """Copy the value that `find` has found to out[:size] as a big-endian integer, with its sign."""
+    def widen(self, object_id: int, pos: int, out: bytearray, size: int) -> bool:
+        """Copy the value that `find` has found to out[:size] as a big-endian integer, with its sign.
+
+        Always True: BTHome has no number that means "no value".
+        """
         buf = self.buf
         n = self.width
         fill = 0xFF if _kind(object_id) & _SIGNED and buf[pos + n - 1] & 0x80 else 0
         for i in range(size):
             out[size - 1 - i] = buf[pos + i] if i < n else fill
+        return True
