@@ -1,6 +1,6 @@
 """Exact cost of device code: a change that makes a kept figure more than 3 % worse shows here.
 
-To raise a figure on purpose: `.venv/bin/python -m gasan.hil.bench.rp2040 --write` and a line in the changelog.
+To raise a figure on purpose: `python -m gasan.hil.bench.rp2040 --write`, and a line in the changelog.
 """
 
 import pytest

@@ -32,7 +32,7 @@ _RUN_MS = 12_000
 
 @dataclass(frozen=True)
 class Figures:
-    """Of a node that reads 100 channels of 5 units once a second at 19200 baud. Less is better, save ``heap``.
+    """Of a node that reads 100 channels of 5 units once a second at 19200 baud. Less is better, save heap.
 
     boot_ms, boot_instructions: from power-on to the node's first line. per_reading, per_transaction,
     per_frame: all instructions of the steady state, divided, so they are three views of one sum;
