@@ -74,6 +74,10 @@ class MemorySpool:
         return sum([not record[2] for record in self.records])
 
 
+class Sampler:
+    sampled = 0
+
+
 class Node:
     """The app as the link sees it."""
 
@@ -83,6 +87,7 @@ class Node:
         self.boot = os.urandom(8)
         self.k_link = link.link_key(key)
         self.clock = Clock()
+        self.sampler = Sampler()
         self.spool = MemorySpool(frame.FrameWriter(node_id, generation, frame.frame_key(key)), self.boot)
         self.done = 0  # commands that were carried out
         self.blob = bytearray()
@@ -90,7 +95,12 @@ class Node:
         self.link: Any = None
 
     def status(self) -> "dict[int, int]":
-        return {5: self.spool.left(), 10: len(self.spool.records), 11: self.clock.now()}
+        return {
+            1: self.sampler.sampled,
+            5: self.spool.left(),
+            10: len(self.spool.records),
+            11: self.clock.now(),
+        }
 
     async def command(self, name: str, args: "list[Any]") -> "tuple[int, str]":
         self.done += 1
@@ -102,6 +112,8 @@ class Node:
         if name == "frames":  # how many, and how long if it matters
             for _ in range(args[0]):
                 self.spool.add(*args[1:])
+        elif name == "sample":  # a while after the status that follows the result
+            asyncio.create_task(self._sample(args[0]))
         elif name == "print":
             print(args[0])
         elif name == "log":
@@ -116,6 +128,10 @@ class Node:
         else:
             return 1, "unknown command"
         return 0, name
+
+    async def _sample(self, readings: int) -> None:
+        await asyncio.sleep_ms(200)
+        self.sampler.sampled += readings
 
     async def _leave(self) -> None:
         await asyncio.sleep_ms(100)

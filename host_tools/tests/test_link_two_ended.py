@@ -132,6 +132,15 @@ def test_a_slow_command_does_not_hold_up_the_frames() -> None:
         assert [event for event in bench.events if getattr(event, "id", None) == number]
 
 
+def test_a_node_tells_at_once_that_it_has_sampled() -> None:
+    """Between two full ones comes a status of one figure, so that a power cut hides nothing but a moment."""
+    with NodeOnPty() as node:
+        bench = LinkBench(node)
+        bench.connect()
+        assert bench.ask("sample", 7).status == 0
+        bench.until(lambda: any(event.values == {1: 7} for event in bench.of(Status)))
+
+
 def test_text_and_packets_share_the_cable(seed: int) -> None:
     """The log waits for the end of a packet. What others print may break one: that is sent again."""
     rng = random.Random(seed)

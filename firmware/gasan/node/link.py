@@ -51,6 +51,7 @@ _ANSWERS_MAX = const(8)
 _ANNOUNCE_MS = const(5000)
 _HELLO_GAP_MS = const(500)  # a HELLO that comes sooner after the last one is not answered
 _STATUS_MS = const(1000)
+_TELL_MS = const(100)  # between two words of how many readings were sampled
 _RESEND_MS = const(3000)  # from the last byte of a frame to its acknowledgement; then all is sent again
 _SILENCE_MS = const(6000)  # without a valid packet the session is over
 _STALL_MS = const(2000)  # a packet of which the host takes no byte for so long is given up
@@ -74,6 +75,8 @@ class Link:
         self._hello_ms = -_HELLO_GAP_MS
         self._heard_ms = 0  # last valid packet
         self._due_ms = 0  # next ANNOUNCE, or STATUS in session
+        self._told = 0  # readings sampled, as the gateway knows
+        self._told_ms = 0
         self._unreported = 0  # bytes seen since the last SEEN
         self._chunk = bytearray(32)
         self._in = bytearray(_IN_MAX)
@@ -278,7 +281,9 @@ class Link:
             self._put(_SEEN, cbor.dumps([session.seen]))
         elif now >= self._due_ms:
             self._due_ms = now + _STATUS_MS
-            self._put(_STATUS, cbor.dumps(node.status()))
+            self._tell(node.status(), now)
+        elif node.sampler.sampled != self._told and now - self._told_ms >= _TELL_MS:
+            self._tell({1: node.sampler.sampled}, now)
         elif len(self._flying) < _WINDOW:
             n = node.spool.next(self._frame_view)
             if n:
@@ -286,6 +291,11 @@ class Link:
                 self._flying.append([head[1], head[2], -1])
                 self._close(session.seal(self._out, _START, _DATA, _BODY + n))
         return self._end > 0
+
+    def _tell(self, status: dict, now: int) -> None:
+        self._told = status[1]
+        self._told_ms = now
+        self._put(_STATUS, cbor.dumps(status))
 
     def _put(self, kind: int, body: bytes) -> None:
         """Pack a packet of `body`; outside of a session `body` is the packet."""

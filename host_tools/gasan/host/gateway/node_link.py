@@ -268,6 +268,7 @@ class NodeLink:
         self.log.add(f"-- session up, boot {boot.hex()}")
         log.info("node %s is up, boot %s", self.name, boot.hex())
         if boot not in self._clocks:
+            self._write_notes(at_once=True)  # of the boot that has ended
             self._former = next(iter(self._clocks), b""), self.status
             self._clocks = {boot: ClockEstimator()}
             self.status = {}
@@ -351,9 +352,9 @@ class NodeLink:
         boot = self._session.boot
         if boot is None:
             return
-        self.status = values
-        self._live.spool(self.name, values.get(counters.SPOOL_FRAMES, 0), values.get(counters.SPOOL_BYTES, 0))
-        self._notes["status"] = lambda ingest: ingest.figures(self.key.node_id, boot, values)
+        status = self.status = self.status | values  # between full ones come single figures
+        self._live.spool(self.name, status.get(counters.SPOOL_FRAMES, 0), status.get(counters.SPOOL_BYTES, 0))
+        self._notes["status"] = lambda ingest: ingest.figures(self.key.node_id, boot, status)
 
     # -- time
 
