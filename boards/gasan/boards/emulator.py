@@ -5,6 +5,7 @@ the pace of the wall clock, is ``gasan.boards.emulated``.
 """
 
 import base64
+import contextlib
 import json
 import os
 import subprocess
@@ -211,6 +212,8 @@ class Emulator:
         except OSError:
             line = ""
         if not line:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=5)  # its pipes are closed before it is gone
             raise BoardError(f"{self.image}: the emulator has ended (status {self._process.poll()}).")
         answer: dict[str, Any] = json.loads(line)
         if not answer.pop("ok"):

@@ -17,9 +17,12 @@ from gasan.host.site_tables import BAUDRATES, BUS_TABLES, BleBusTable, BusTable,
 from gasan.host.toml_file import Document, toml_text
 from gasan.host.toml_lines import Path as Key
 
-__all__ = ["VIRTUAL", "BusRules"]
+__all__ = ["EMULATED", "VIRTUAL", "BusRules"]
 
 VIRTUAL = "virtual"
+EMULATED = ("rpi_pico",)
+"""Boards whose machine code can be emulated (gasan.boards.emulated)."""
+
 _BUSY = 0.8  # of a line's time: above it a single retry makes others late
 _ENDPOINT = re.compile(r"[^:\s]+:\d{1,5}")
 
@@ -39,6 +42,7 @@ class BusRules:
         data: Mapping[str, Any],
         board: Board | None,
         link: str | None,
+        emulated: bool,
         device_names: Unique,
         uarts: Unique,
     ) -> Bus | None:
@@ -76,7 +80,7 @@ class BusRules:
                 return TcpBus(table.name, table.host, table.port, devices)
             return None
         if isinstance(table, RtuBusTable):
-            return self._rtu(path, table, board, link, devices, uarts)
+            return self._rtu(path, table, board, link, emulated, devices, uarts)
         return None
 
     def _capability(self, path: Key, board: Board | None, needed: str, words: str) -> None:
@@ -94,6 +98,7 @@ class BusRules:
         table: RtuBusTable,
         board: Board | None,
         link: str | None,
+        emulated: bool,
         devices: tuple[ModbusDevice, ...],
         uarts: Unique,
     ) -> RtuBus | None:
@@ -108,7 +113,7 @@ class BusRules:
             )
         if board is None:
             return None
-        virtual = board.name == VIRTUAL
+        virtual = board.name == VIRTUAL or emulated
         if table.port is not None and not virtual:
             self._document.error(
                 (*path, "port"),

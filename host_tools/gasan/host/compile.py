@@ -25,6 +25,7 @@ _FORMAT = 2
 _BUS_TYPES = {RtuBus: 0, TcpBus: 1, BleBus: 2}
 _PARITIES = {"none": 0, "even": 1, "odd": 2}
 _BTHOME_V2 = 0
+_BTHOME_V2_SEALED = 1
 MEANING_MAX = 1400  # bytes; with the rest of a birth frame it stays under the frame's limit
 CONFIG_MAX = 16_384  # bytes; a node reads its config whole into a heap of 100 KB and more
 _REVISION_SIZE = 8
@@ -77,7 +78,7 @@ class CompiledNode:
     """A node's config and what the gateway has to know beside it.
 
     `uarts` maps UART numbers of a virtual board to ports of this machine, `air` is where its radio is played.
-    Without a `link` the node is a virtual board that the gateway starts.
+    Without a `link` the node is a virtual board that the gateway starts, or an emulated one.
     """
 
     name: str
@@ -88,6 +89,7 @@ class CompiledNode:
     air: str | None
     link: str | None
     board: str
+    emulated: bool = False
 
 
 @dataclass
@@ -155,6 +157,7 @@ def compile_node(site: Site, node: Node) -> CompiledNode:
         air=airs[0] if airs else None,
         link=node.link,
         board=node.board.name,
+        emulated=node.emulated,
     )
 
 
@@ -207,7 +210,8 @@ def _ble_device(device: BleDevice, numbering: _Numbering) -> list[Any]:
         assert isinstance(place, BthomePlace)  # a sensor has a BTHome profile
         number = numbering.add(device.name, chosen)
         items.append([number, place.object, place.index, _type_code(chosen.profile), 0])
-    return [device.name, device.address, _BTHOME_V2, device.timeout_ms, items]
+    form = _BTHOME_V2_SEALED if device.encrypted else _BTHOME_V2
+    return [device.name, device.address, form, device.timeout_ms, items]
 
 
 def _meanings(channels: Sequence[Channel]) -> Iterable[bytes]:

@@ -44,12 +44,16 @@ class ModbusDevice:
 
 @dataclass(frozen=True)
 class BleDevice:
-    """A sensor that advertises; silent for `timeout_ms`, its channels turn bad."""
+    """A sensor that advertises; silent for `timeout_ms`, its channels turn bad.
+
+    encrypted: only what was made with its key is believed; the key is in no site file, see `sensor_keys`.
+    """
 
     name: str
     address: bytes
     profile: Profile
     timeout_ms: int
+    encrypted: bool
     channels: tuple[SiteChannel, ...]
 
 
@@ -102,11 +106,12 @@ Bus = RtuBus | TcpBus | BleBus
 
 @dataclass(frozen=True)
 class Node:
-    """One node. Without a `link` it is a virtual board that the gateway starts itself."""
+    """One node. Without a `link` it is a virtual or an emulated board that the gateway starts itself."""
 
     name: str
     board: Board
     link: str | None
+    emulated: bool
     batch_max_age_ms: int
     batch_max_bytes: int
     watchdog: bool

@@ -6,10 +6,10 @@ from typing import Any
 
 from gasan.boards import facts
 from gasan.boards.facts import Board
-from gasan.host.bus_rules import VIRTUAL, BusRules
+from gasan.host.bus_rules import EMULATED, VIRTUAL, BusRules
 from gasan.host.device_rules import DeviceRules
 from gasan.host.i18n import _
-from gasan.host.problems import instead
+from gasan.host.problems import instead, one_of
 from gasan.host.rule_parts import Unique, check_secrets, is_secret, note_name, tables, without_secrets
 from gasan.host.shape import check
 from gasan.host.site import Node, Site
@@ -68,7 +68,8 @@ class _Rules:
         table = check(NodeTable, self._document, path, data, leave=["bus"])
         note_name(self._document, self._node_names, path, data, _("node"))
         board = self._board(path, data)
-        link = self._link(path, data, board)
+        emulated = self._emulated(path, data, board)
+        link = self._link(path, data, board, emulated)
         buses = []
         if "bus" not in data:
             self._document.warning(
@@ -82,7 +83,7 @@ class _Rules:
         radios = 0
         for bus_path, bus_data in tables(self._document, path, data, "bus"):
             note_name(self._document, bus_names, bus_path, bus_data, _("bus"))
-            bus = self._buses.bus(bus_path, bus_data, board, link, device_names, uarts)
+            bus = self._buses.bus(bus_path, bus_data, board, link, emulated, device_names, uarts)
             radios += bus_data.get("type") == "ble"
             if radios > 1 and bus_data.get("type") == "ble":
                 self._document.error(
@@ -98,6 +99,7 @@ class _Rules:
             name=table.name,
             board=board,
             link=link,
+            emulated=emulated,
             batch_max_age_ms=table.batch.max_age,
             batch_max_bytes=table.batch.max_bytes,
             watchdog=table.watchdog,
@@ -114,10 +116,28 @@ class _Rules:
         self._document.error((*path, "board"), what, instead(name, self._boards))
         return None
 
-    def _link(self, path: Key, data: Mapping[str, Any], board: Board | None) -> str | None:
+    def _emulated(self, path: Key, data: Mapping[str, Any], board: Board | None) -> bool:
+        if data.get("emulated") is not True:
+            return False
+        here = (*path, "emulated")
+        if board is not None and board.name not in EMULATED:
+            self._document.error(
+                here,
+                _("the board {board} cannot be emulated").format(board=board.name),
+                one_of(f'board = "{name}"' for name in EMULATED),
+            )
+        if "link" in data:
+            self._document.error(
+                here,
+                _("an emulated node is started by the gateway itself and has no 'link'"),
+                _("remove one of the two"),
+            )
+        return True
+
+    def _link(self, path: Key, data: Mapping[str, Any], board: Board | None, emulated: bool) -> str | None:
         link = data.get("link")
         if link is None:
-            if board is not None and board.name != VIRTUAL:
+            if board is not None and board.name != VIRTUAL and not emulated:
                 self._document.error(
                     path,
                     _("'link' is missing: only a virtual board is started by the gateway itself"),

@@ -41,6 +41,7 @@ class NodeTable(Table):
     name: Name = Field(examples=["press-1"])
     board: str = Field(examples=["rpi_pico_w"])
     link: str | None = Field(default=None, examples=["serial:/dev/ttyACM0"])
+    emulated: bool = Field(default=False, examples=[True])
     batch: BatchTable = Field(default=BatchTable(), examples=["…"])
     watchdog: bool = Field(default=True, examples=[True])
 
@@ -110,3 +111,4 @@ class BleDeviceTable(_DeviceTable):
     """[[node.bus.device]] on a Bluetooth LE bus."""
 
     address: BleAddress = Field(examples=["A4:C1:38:01:02:03"])
+    encrypted: bool | None = Field(default=None, examples=[True])

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Final
 
+from gasan.boards.emulated import EmulatedBoard
 from gasan.boards.image import ImageError, ManifestError, firmware_files, list_files, remove_file, write_files
 from gasan.boards.virtual import BoardError, VirtualBoard
 from gasan.boards.vm import VmMissing
@@ -24,7 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class VirtualNode:
-    """A virtual board in `folder`, which keeps its flash from run to run. `start` and `stop` block."""
+    """A virtual or emulated board in `folder`, which keeps its flash from run to run.
+
+    `start` and `stop` block.
+    """
 
     def __init__(self, node: CompiledNode, key: NodeKey, folder: Path) -> None:
         self._node = node
@@ -44,12 +48,18 @@ class VirtualNode:
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            board = VirtualBoard(self._folder, self._node.board, uarts=self._node.uarts, air=self._node.air)
+            board = self._make()
             self._fill(board)
             board.start()
         except (BoardError, ImageError, ManifestError, VmMissing, OSError) as error:
             raise TryAgainError(f"{self._node.name}: {error}") from error
         self._board = board
+
+    def _make(self) -> VirtualBoard:
+        node = self._node
+        if node.emulated:
+            return EmulatedBoard(self._folder, node.board, uarts=node.uarts)
+        return VirtualBoard(self._folder, node.board, uarts=node.uarts, air=node.air)
 
     def stop(self) -> None:
         """Takes its power; what it had not committed is lost, as with any board."""
