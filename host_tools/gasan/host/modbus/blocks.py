@@ -1,0 +1,131 @@
+"""Read a range of registers of a device about which nothing is known: in blocks, around what it refuses.
+
+A refused block is halved until single registers are left. "Illegal value" on a block that is longer than any
+accepted so far means that it is too long, so shorter ones are used from there on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gasan.host.errors import TryAgainError
+from gasan.host.i18n import _
+from gasan.host.modbus.frames import Kind, Reply, absent_behind_gateway
+from gasan.host.modbus.ports import Asker
+
+__all__ = ["FUNCTIONS", "Reading", "read_again", "read_range"]
+
+FUNCTIONS = {"holding": 3, "input": 4}
+_LONGEST = 125
+_TRIES = 3
+_TRIES_LATER = 2  # once it is known to answer
+_PATIENCE = 5  # times its slowest answer so far, and at least so long:
+_PATIENCE_LEAST_S = 0.1
+_SILENT_MAX = 4  # blocks in a row that stay unanswered before the device counts as gone
+_ILLEGAL_FUNCTION, _ILLEGAL_ADDRESS, _ILLEGAL_VALUE, _BUSY = 1, 2, 3, 6
+
+
+@dataclass
+class Reading:
+    """What a table of a device holds, as far as it was read. refused: addresses that it does not have.
+
+    blocks: (first address, count) of the requests that were answered. no_table: it knows no such function.
+    """
+
+    table: str
+    registers: dict[int, int] = field(default_factory=dict)
+    refused: set[int] = field(default_factory=set)
+    silent: set[int] = field(default_factory=set)
+    blocks: list[tuple[int, int]] = field(default_factory=list)
+    no_table: bool = False
+    longest: int = 0
+    slowest_s: float = 0.0
+    requests: int = 0
+
+
+def read_range(
+    line: Asker,
+    unit: int,
+    reading: Reading,
+    first: int,
+    last: int,
+    *,
+    timeout_s: float,
+    longest: int = _LONGEST,
+    watch: Callable[[int], None] = lambda _done: None,
+) -> None:
+    """Read registers `first` to `last` into `reading`; interrupt it by any exception.
+
+    watch: called with the number of registers that are done. Raises TryAgainError when nobody answers.
+    """
+    most = longest
+    silent_blocks = 0
+    todo = [(first, last - first + 1)]
+    while todo:
+        start, count = todo.pop()
+        if count > most:
+            todo += [(start + most, count - most), (start, most)]
+            continue
+        watch(start - first)
+        reply = _read(line, unit, reading, start, count, timeout_s)
+        code = reply.code if reply.kind is Kind.EXCEPTION else 0
+        if reply.kind is Kind.ANSWER:
+            silent_blocks = 0
+            _keep(reading, start, count, reply.pdu)
+        elif code == _ILLEGAL_FUNCTION:
+            reading.no_table = True
+            return
+        elif absent_behind_gateway(reply):
+            raise TryAgainError(_("the gateway has no unit {unit}").format(unit=unit))
+        elif code == _ILLEGAL_VALUE and count > max(1, reading.longest):
+            most = max(1, count // 2)
+            todo.append((start, count))
+        elif count > 1:
+            # Halves that begin at even distances, so that a value of two registers is not cut.
+            half = count // 2 if count < 4 else count // 4 * 2
+            todo += [(start + half, count - half), (start, half)]
+            silent_blocks = 0 if code else silent_blocks + 1
+        elif code:
+            reading.refused.add(start)
+            silent_blocks = 0
+        else:
+            reading.silent.add(start)
+            silent_blocks += 1
+        if silent_blocks >= _SILENT_MAX and not reading.registers and not reading.refused:
+            raise TryAgainError(
+                _("unit {unit} does not answer; look for it with: gasan modbus scan").format(unit=unit)
+            )
+    watch(last - first + 1)
+
+
+def read_again(line: Asker, unit: int, reading: Reading, timeout_s: float) -> dict[int, int]:
+    """The registers of the blocks that were answered before, as they are now."""
+    now = Reading(reading.table)
+    for start, count in sorted(reading.blocks):
+        reply = _read(line, unit, now, start, count, timeout_s)
+        if reply.kind is Kind.ANSWER:
+            _keep(now, start, count, reply.pdu)
+    return now.registers
+
+
+def _read(line: Asker, unit: int, reading: Reading, start: int, count: int, timeout_s: float) -> Reply:
+    """One block; asked again after silence, damage or "busy"."""
+    pdu = bytes([FUNCTIONS[reading.table]]) + start.to_bytes(2, "big") + count.to_bytes(2, "big")
+    reply = Reply(Kind.SILENCE)
+    known = len(reading.blocks) >= _TRIES
+    if known:
+        timeout_s = min(timeout_s, max(_PATIENCE_LEAST_S, _PATIENCE * reading.slowest_s))
+    for _try in range(_TRIES_LATER if known else _TRIES):
+        reply = line.ask(unit, pdu, timeout_s)
+        reading.requests += 1
+        if reply.there:
+            reading.slowest_s = max(reading.slowest_s, reply.seconds)
+        if reply.kind is Kind.ANSWER or (reply.kind is Kind.EXCEPTION and reply.code != _BUSY):
+            break
+    return reply
+
+
+def _keep(reading: Reading, start: int, count: int, pdu: bytes) -> None:
+    reading.blocks.append((start, count))
+    reading.longest = max(reading.longest, count)
+    for index in range(count):
+        reading.registers[start + index] = int.from_bytes(pdu[2 + 2 * index : 4 + 2 * index], "big")
