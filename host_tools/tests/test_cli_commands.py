@@ -28,6 +28,7 @@ VERBS = (
     "logs",
     "account",
     "maintenance",
+    "ble",
     "bench",
 )
 

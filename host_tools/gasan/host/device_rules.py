@@ -108,7 +108,8 @@ class DeviceRules:
             if table is not None:
                 chosen = tuple(SiteChannel(profile.channels[name], 0) for name in channels)
                 timeout = _first(table.timeout, profile.timeout_ms)
-                devices.append(BleDevice(table.name, table.address, profile, timeout, chosen))
+                encrypted = _first(table.encrypted, profile.encrypted)
+                devices.append(BleDevice(table.name, table.address, profile, timeout, encrypted, chosen))
         return tuple(devices)
 
     def _profile(self, path: Key, data: Mapping[str, Any], bus_type: str) -> Profile | None:

@@ -15,7 +15,7 @@ import cbor2
 from gasan.host.errors import InputError, TryAgainError, UntrustedError
 from gasan.host.i18n import _
 
-__all__ = ["KEY_SIZE", "KeyStore", "NodeKey"]
+__all__ = ["KEY_SIZE", "KeyStore", "NodeKey", "read_secret", "write_secret"]
 
 NODE_ID_SIZE: Final = 8
 KEY_SIZE: Final = 32
@@ -74,7 +74,7 @@ class KeyStore:
         key = NodeKey(name, secrets.token_bytes(NODE_ID_SIZE), 0, secrets.token_bytes(KEY_SIZE))
         path = self.folder / f"{name}{_SUFFIX}"
         try:
-            _write(path, key.encode())
+            write_secret(path, key.encode())
         except OSError as error:
             raise TryAgainError(
                 _("the key {path} cannot be written: {reason}; check the folder").format(
@@ -106,13 +106,7 @@ class KeyStore:
 
 
 def _read(path: Path) -> NodeKey:
-    with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise UntrustedError(
-                _("others may read {path}; if nobody has copied it, run: chmod 600 {path}").format(path=path)
-            )
-        data = file.read()
+    data = read_secret(path)
     try:
         node_id, generation, key = cbor2.loads(data)
         if not (isinstance(node_id, bytes) and isinstance(key, bytes) and isinstance(generation, int)):
@@ -128,7 +122,18 @@ def _read(path: Path) -> NodeKey:
     return NodeKey(path.name.removesuffix(_SUFFIX), node_id, generation, key)
 
 
-def _write(path: Path, data: bytes) -> None:
+def read_secret(path: Path) -> bytes:
+    """The bytes of a file that nobody else may read. Raises UntrustedError when others may, and OSError."""
+    with path.open("rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise UntrustedError(
+                _("others may read {path}; if nobody has copied it, run: chmod 600 {path}").format(path=path)
+            )
+        return file.read()
+
+
+def write_secret(path: Path, data: bytes) -> None:
     """Whole or not at all, and never readable by others, not even for a moment."""
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)

@@ -70,6 +70,12 @@ def _profile(document: Document, name: str) -> Profile | None:
                     _("'{key}' is only for Modbus").format(key=key),
                     _("remove it from this BTHome profile"),
                 )
+    elif "encrypted" in head.model_fields_set:
+        document.error(
+            ("profile", "encrypted"),
+            _("'encrypted' is only for sensors that advertise"),
+            _("remove it from this Modbus profile"),
+        )
     return Profile(
         name=name,
         maker=head.maker,
@@ -82,6 +88,7 @@ def _profile(document: Document, name: str) -> Profile | None:
         timeout_ms=_DEFAULT_TIMEOUT_MS[head.kind] if head.timeout is None else head.timeout,
         gap_ms=head.gap,
         period_ms=head.period,
+        encrypted=head.encrypted,
         groups={key: group.period for key, group in groups.items() if group is not None},
         channels={key: channel for key, channel in channels.items() if channel is not None},
     )

@@ -40,6 +40,7 @@ class HeadTable(Table):
     timeout: Duration | None = Field(default=None, examples=["500ms"])
     gap: Duration = Field(default=0, examples=["10ms"])
     period: Duration = Field(default=1000, examples=["1s"])
+    encrypted: bool = Field(default=False, examples=[False])
 
 
 class GroupTable(Table):

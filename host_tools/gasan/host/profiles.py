@@ -82,7 +82,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Profile:
-    """One kind of device. Times in milliseconds; `groups` maps names to periods."""
+    """One kind of device. Times in milliseconds; `groups` maps names to periods.
+
+    encrypted: whether a sensor of this kind encrypts, unless the site file says otherwise.
+    """
 
     name: str
     maker: str
@@ -95,6 +98,7 @@ class Profile:
     timeout_ms: int
     gap_ms: int
     period_ms: int
+    encrypted: bool
     groups: Mapping[str, int]
     channels: Mapping[str, ProfileChannel]
 

@@ -21,6 +21,7 @@ VERBS = (
     "logs",
     "account",
     "maintenance",
+    "ble",
     "bench",
 )
 

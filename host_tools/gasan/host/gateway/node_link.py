@@ -40,10 +40,13 @@ from gasan.host.store.writer import StoreWriter
 from gasan.wire.frame import BOOT, DATA
 from gasan.wire.frame_reader import Frame
 
-__all__ = ["CONFIG_KIND", "NodeLink", "Running"]
+__all__ = ["CONFIG_KIND", "SENSOR_KEYS_KIND", "NodeLink", "Running"]
 
 CONFIG_KIND: Final = 1
 """The kind of a PUT that carries a config."""
+
+SENSOR_KEYS_KIND: Final = 2
+"""The kind of a PUT that carries the keys of BLE sensors, locked."""
 
 _TICK_S: Final = 0.1
 _BURST: Final = 8

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from gasan.host.compile import CompiledNode
-from gasan.host.errors import InputError, TryAgainError
+from gasan.host.errors import GasanError, InputError, TryAgainError
 from gasan.host.gateway.apply import ApplyResult, ApplyState, Progress, apply_config
 from gasan.host.gateway.boards import VirtualNode
 from gasan.host.gateway.live import LiveView, NodeState
 from gasan.host.gateway.logs import NodeLog
-from gasan.host.gateway.node_link import NodeLink
+from gasan.host.gateway.node_link import SENSOR_KEYS_KIND, NodeLink
 from gasan.host.i18n import _
 from gasan.host.keys import NodeKey
+from gasan.host.sensor_keys import SensorKeys
 from gasan.host.store import counters
 from gasan.host.store.meaning import config_meanings
 from gasan.host.store.writer import StoreWriter
@@ -25,6 +26,9 @@ __all__ = ["NodeService"]
 
 _RETRY_S: Final = 5.0
 _APPLY_RETRY_S: Final = 30.0
+_KEYS_S: Final = 5.0
+"""Between two looks at the keys of sensors."""
+
 _SERIAL: Final = "serial:"
 
 log = logging.getLogger(__name__)
@@ -48,6 +52,7 @@ class NodeService:
         self.log = NodeLog(state_dir / "logs", node.name)
         self._writer = writer
         self._live = live
+        self._sensor_keys = SensorKeys(state_dir / "keys", node.name)
         self._board = VirtualNode(node, key, state_dir / "nodes" / node.name) if node.link is None else None
         self.port = str(self._board.port) if self._board is not None else _serial_path(node)
         self.link = NodeLink(node.name, key, self.port, writer, live, self.log, gateway_clock)
@@ -80,6 +85,7 @@ class NodeService:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep_link(), name=f"link of {self.node.name}")
                 tasks.create_task(self._keep_config(), name=f"config of {self.node.name}")
+                tasks.create_task(self._keep_sensor_keys(), name=f"sensors' keys of {self.node.name}")
         finally:
             if self._board is not None:
                 await asyncio.shield(asyncio.to_thread(self._board.stop))
@@ -172,6 +178,29 @@ class NodeService:
                 self._given_up.add(revision)
             elif result.state is ApplyState.FAILED:
                 await asyncio.sleep(_APPLY_RETRY_S)
+
+    async def _keep_sensor_keys(self) -> None:
+        """Sends the keys of sensors at the start of a session, and when `gasan ble key` has changed them."""
+        sent: tuple[bytes, bytes] | None = None
+        while True:
+            await self.link.wait(lambda: self.link.up and self.link.running is not None, None)
+            try:
+                box = await asyncio.to_thread(self._sensor_keys.box, self.link.key)
+            except GasanError as error:
+                log.error("node %s: %s", self.node.name, error)
+                box = None
+            running = self.link.running
+            if box is not None and running is not None and sent != (running.boot, box):
+                async with self._applying:
+                    done = await self.link.put(SENSOR_KEYS_KIND, box, lambda _held, _all: None)
+                if done.ok:
+                    sent = running.boot, box
+                    log.info("node %s has the keys of its sensors", self.node.name)
+                else:
+                    log.error(
+                        "node %s does not take the keys of its sensors: %s", self.node.name, done.reason
+                    )
+            await asyncio.sleep(_KEYS_S)
 
     def _differs(self) -> bool:
         running = self.link.running
