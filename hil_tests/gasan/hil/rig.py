@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gasan.boards.image import firmware_files
 from gasan.boards.virtual import VirtualBoard
@@ -187,7 +186,7 @@ class Rig:
     def stored(self) -> int:
         """Readings in the store; 0 while there is no store yet."""
         try:
-            with sqlite3.connect(f"file:{self.db}?mode=ro", uri=True) as connection:
+            with contextlib.closing(sqlite3.connect(f"file:{self.db}?mode=ro", uri=True)) as connection:
                 return int(connection.execute("SELECT count(*) FROM readings").fetchone()[0])
         except sqlite3.OperationalError:
             return 0
@@ -204,8 +203,8 @@ class Rig:
 class Comparison:
     """What the store holds beside what the equipment served, in readings.
 
-    invented: stored, but never served. twice: stored more than once. missing: served and not stored, as
-    (device, count, unix s when it was served).
+    invented: stored as good, but never served. twice: stored more than once. missing: served and not
+    stored, as (device, count, unix s when it was served). bad: readings stored without a value, by device.
     """
 
     served: int = 0
@@ -213,10 +212,26 @@ class Comparison:
     invented: list[tuple[str, int]] = field(default_factory=list)
     twice: list[tuple[str, int]] = field(default_factory=list)
     missing: list[tuple[str, int, float]] = field(default_factory=list)
+    bad: Counter[str] = field(default_factory=Counter)
 
-    def unexplained(self, cuts: list[float], window_s: float) -> list[tuple[str, int, float]]:
-        """The missing ones that were not served within ``window_s`` before one of the node's power cuts."""
-        return [m for m in self.missing if not any(0 <= cut - m[2] <= window_s for cut in cuts)]
+    def unexplained(self, cuts: list[tuple[float, float]], window_s: float) -> list[tuple[str, int, float]]:
+        """The missing ones that no power cut and no bad reading accounts for.
+
+        cuts: of the node, as (begin, end) in unix s; one explains what was served up to ``window_s`` before
+        it. A served count that the node judged broken stands in the store as a bad reading of the same
+        device: the first request after a start may meet the answer to the last one before the cut.
+        """
+        bad = self.bad.copy()
+        rest = []
+        for item in self.missing:
+            device, _, served = item
+            if any(begin - window_s <= served <= end for begin, end in cuts):
+                continue
+            if bad[device]:
+                bad[device] -= 1
+            else:
+                rest.append(item)
+        return rest
 
 
 def compare(rig: Rig) -> Comparison:
@@ -227,19 +242,25 @@ def compare(rig: Rig) -> Comparison:
     for entry in read_served(rig.served):
         device = by_unit[entry["bus"], entry["unit"]]
         served[device][int(entry["registers"][:8], 16)] = entry["unix"]
-    with sqlite3.connect(f"file:{rig.db}?mode=ro", uri=True) as connection:
-        rows: list[tuple[Any, ...]] = connection.execute(
-            "SELECT device, channel, raw FROM readings WHERE quality = 'good'"
-        ).fetchall()
+    stored: dict[tuple[str, str], Counter[int]] = {}
+    with contextlib.closing(sqlite3.connect(f"file:{rig.db}?mode=ro", uri=True)) as connection:
+        for device, channel, raw, quality in connection.execute(
+            "SELECT device, channel, raw, quality FROM readings"
+        ):
+            if quality == "good":
+                stored.setdefault((device, channel), Counter())[int(raw)] += 1
+            else:
+                result.bad[device] += 1
     for channel in ("reads", "reads_again"):
         for device, counts in served.items():
-            stored = [int(raw) for d, c, raw in rows if d == device and c == channel]
-            unique = set(stored)
-            result.twice += [(device, count) for count, times in Counter(stored).items() if times > 1]
-            result.invented += [(device, count) for count in sorted(unique - counts.keys())]
-            result.missing += [(device, count, counts[count]) for count in sorted(counts.keys() - unique)]
+            found = stored.get((device, channel), Counter())
+            result.twice += [(device, count) for count, times in found.items() if times > 1]
+            result.invented += [(device, count) for count in sorted(found.keys() - counts.keys())]
+            result.missing += [
+                (device, count, counts[count]) for count in sorted(counts.keys() - found.keys())
+            ]
             result.served += len(counts)
-            result.stored += len(unique)
+            result.stored += len(found)
     return result
 
 
