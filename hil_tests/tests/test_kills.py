@@ -32,8 +32,9 @@ def test_account_through_kills(tmp_path: Path, seed: int, soak: bool) -> None:
                 rig.kill_gateway()
                 rig.start_gateway()
             elif fault == "node":
+                begun = time.time()
                 rig.board.kill()
-                cuts.append(time.time())  # afterwards: until the kill, requests are still answered
+                cuts.append((begun, time.time()))  # until the kill, requests are still answered
             else:
                 rig.board.unplug()
                 time.sleep(rng.uniform(0, 1.0))
