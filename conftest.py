@@ -1,6 +1,7 @@
 """What every test of the project shares: one seed, printed, and the length of the fuzz runs."""
 
 import random
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--seed") is None:
+    if hasattr(config, "workerinput"):
+        config.option.seed = config.workerinput["gasan_seed"]
+    elif config.getoption("--seed") is None:
         config.option.seed = random.SystemRandom().randrange(1 << 31)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Every worker of pytest-xdist takes the run's seed."""
+    node.workerinput["gasan_seed"] = node.config.getoption("--seed")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
