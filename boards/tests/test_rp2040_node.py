@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from gasan.boards.image import list_files, read_file
+from gasan.boards.image import compile_mpy, list_files, read_file
 from gasan.boards.virtual import BoardError, Cut
 from gasan.hil import on_rp2040
 from gasan.hil.emulated_rig import EmulatedRig, modbus_node
@@ -14,6 +14,7 @@ from gasan.wire.frame_reader import Frame, parse, split
 
 pytestmark = pytest.mark.skipif(bool(on_rp2040.missing()), reason=on_rp2040.missing())
 
+_PROGRAMS = Path(__file__).parents[2] / "firmware" / "tests" / "rp2040"
 _UNITS = [1, 2, 3, 4, 5]
 _DE_PIN = 2
 
@@ -112,10 +113,30 @@ def test_a_reset_is_told_by_the_next_boot(tmp_path: Path) -> None:
         assert told[2] == first and told[5] == 2
 
 
+@pytest.mark.parametrize("baudrate", [9600, 19200])
+def test_a_part_that_hangs_ends_in_a_restart_that_is_told(baudrate: int, tmp_path: Path) -> None:
+    """By the watchdog when nothing else can run, else by the supervisor, which leaves a crash frame."""
+    busily = baudrate == 9600
+    source = compile_mpy(_PROGRAMS / "hanging_source.py", "hanging_source.py")
+    node = modbus_node(tmp_path, units=[1], channels=4, baudrate=baudrate)
+    with EmulatedRig(tmp_path, node, files={"/lib/gasan/node/modbus_rtu.mpy": source}) as rig:
+        rig.boot()
+        rig.wait(lambda it: len(boots_of(it)) == 2, 60_000)
+        starts = rig.emulator.status()["starts"]
+        assert (starts["watchdog"], starts["reset"]) == ((1, 0) if busily else (0, 1))
+        rig.run(2_000)
+        crashes = [it.content for it in parsed(rig) if it.kind == frame.CRASH]
+        assert boots_of(rig)[1].content[5] == (3 if busily else 2)
+        assert crashes == [] if busily else "hangs" in crashes[0]
+
+
+def parsed(rig: EmulatedRig) -> list[Frame]:
+    """The frames that have arrived."""
+    return [parse(split(data)[1]) for data in rig.frames]
+
+
 def boots_of(rig: EmulatedRig) -> list[Frame]:
-    """The boot frames that have arrived."""
-    parsed = [parse(split(data)[1]) for data in rig.frames]
-    return [it for it in parsed if it.kind == frame.BOOT]
+    return [it for it in parsed(rig) if it.kind == frame.BOOT]
 
 
 def test_the_image_holds_what_ships(tmp_path: Path) -> None:
