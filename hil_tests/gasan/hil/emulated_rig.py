@@ -247,13 +247,15 @@ class EmulatedRig:
             match event:
                 case FrameReceived(data):
                     self._store(data)
-                case Status(values):
-                    self.status = dict(values)
+                case Status(values):  # all figures, or those that change often
+                    self.status |= values
                     boot = self._session.boot
                     if boot is not None:
                         with self._ingest.transaction():
                             self._ingest.figures(self.key.node_id, boot, values)
                 case SessionUp(_, _, boot):
+                    if self.boots[-1:] != [boot]:
+                        self.status = {}
                     self.boots.append(boot)
                     with self._ingest.transaction():
                         self._ingest.session(self.key.node_id, boot)
