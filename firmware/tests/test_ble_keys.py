@@ -1,7 +1,6 @@
-"""Keys of sensors travel to a whole node and stay there: on a virtual board, with a sensor on the virtual air."""
+"""Keys of sensors travel to a node and stay there: a virtual board, and a sensor on the virtual air."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import cbor2

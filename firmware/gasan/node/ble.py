@@ -125,7 +125,7 @@ class Source:
 
     def take_keys(self) -> None:
         """Take the keys of sensors that encrypt from flash; they may have changed."""
-        if any(hasattr(sensor.advert, "seal") for sensor in self._sensors):
+        if any(getattr(sensor.advert, "sealed", False) for sensor in self._sensors):
             from gasan.node import ble_formats
 
             ble_formats.take_keys(self._sensors)

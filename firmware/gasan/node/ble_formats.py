@@ -4,7 +4,7 @@ Loaded only where a sensor of the config needs it.
 """
 
 from gasan.node import log
-from gasan.wire import ccm
+from gasan.wire import ccm, columns
 from micropython import const
 
 TYPE_CHECKING = const(0)
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 # Formats of a sensor, as a config has them; 0 is BTHome without encryption.
 _BTHOME_SEALED = const(1)
+_LAYOUT = const(2)
+_MIBEACON = const(3)
+_MIBEACON_SEALED = const(4)
+_WIDTH = const(0x0F)  # of a field's form: bytes of its value
 
 _WHY = {
     ccm.REPLAYED: "an old advertisement came again",
@@ -31,23 +35,40 @@ def advert(spec: list) -> "Any":
         from gasan.wire.bthome_sealed import Sealed
 
         return Sealed(spec[1], None)
-    raise ValueError("a BLE format that this firmware does not know")
+    if form == _LAYOUT:
+        from gasan.wire.layout import Layout
+
+        matches, fields, counted = spec[5]
+        made: "Any" = Layout(matches, fields, counted)
+    elif form == _MIBEACON or form == _MIBEACON_SEALED:
+        from gasan.wire.mibeacon import MiBeacon
+
+        fields = spec[5]
+        made = MiBeacon(spec[1], fields, form == _MIBEACON_SEALED)
+    else:
+        raise ValueError("a BLE format that this firmware does not know")
+    for item in spec[4]:
+        if fields[item[1]][2] & _WIDTH > columns.width(item[3]):
+            raise ValueError("a value that does not fit its channel")
+    return made
 
 
 def take_keys(sensors: list) -> None:
-    """Give those sensors that encrypt their keys; each counter begins anew."""
+    """Give those sensors that encrypt their keys; with another key a counter begins anew."""
     from cryptolib import aes
     from gasan.node import secrets
 
     keys = secrets.keys()
     for sensor in sensors:
-        if not hasattr(sensor.advert, "seal"):
+        if not getattr(sensor.advert, "sealed", False):
             continue
         key = keys.get(sensor.address)
+        seal = sensor.advert.seal
         if key is None:
             log.warn("ble: %s has no key on this node: gasan ble key" % sensor.name)
-        else:
-            sensor.advert.seal = ccm.Seal(aes(key, 1).encrypt)
+            sensor.advert.seal = None
+        elif seal is None or seal.key != key:
+            sensor.advert.seal = ccm.Seal(aes(key, 1).encrypt, key)
 
 
 def why(state: int) -> str:

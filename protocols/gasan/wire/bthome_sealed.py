@@ -35,6 +35,7 @@ class Sealed(bthome.Advert):
 
     def __init__(self, address: bytes, seal: "ccm.Seal | None") -> None:
         super().__init__()
+        self.sealed = True
         self.seal = seal
         self._address = address
         self._nonce = bytearray(13)

@@ -107,9 +107,12 @@ class Seal:
     A sensor that gets a new battery counts from 0 again. That is taken only after `fell_silent`, and only for
     the first hundred counts, so that a recording from those is all that could be played to a receiver, and
     only in the place of a sensor that does not send. The first counter of all is taken as it comes.
+
+    key: kept for who wants to know which one this is.
     """
 
-    def __init__(self, encrypt: "Cipher") -> None:
+    def __init__(self, encrypt: "Cipher", key: bytes = b"") -> None:
+        self.key = key
         self._ccm = Ccm(encrypt)
         self._counter = -1
         self._tag = bytearray(TAG_SIZE)
