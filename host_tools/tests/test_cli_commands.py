@@ -21,6 +21,7 @@ VERBS = (
     "demo",
     "init",
     "check",
+    "modbus",
     "up",
     "apply",
     "tail",

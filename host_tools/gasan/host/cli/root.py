@@ -14,6 +14,7 @@ VERBS = (
     "demo",
     "init",
     "check",
+    "modbus",
     "up",
     "apply",
     "tail",

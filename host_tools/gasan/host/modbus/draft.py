@@ -42,7 +42,7 @@ def draft(
     names = _names(pairs)
     lines = [
         "# Draft by gasan modbus explore: addresses, types and scales are those that fit what was displayed.",
-        "# Before use: fill in maker, model and source; compare each channel with the manual; give it a unit.",
+        "# Before use: fill in maker, model, source; compare each channel with the manual, also its unit.",
         "",
         "[profile]",
         f"maker = {_text(identity.maker if identity and identity.maker else 'unknown')}",

@@ -21,7 +21,8 @@ _STRUCTS = {
     "f64": ">d",
 }
 _BCD = {"bcd16": 2, "bcd32": 4}
-_FLOAT_LEAST, _FLOAT_MOST = 1e-4, 1e9
+_FLOATS, _RARE_FLOATS = (1e-3, 1e8), (1e-1, 1e5)
+_WHOLE, _RARE_WHOLE = 1 << 28, 1 << 20
 _TEXT_LEAST = 4  # characters
 
 
@@ -89,17 +90,17 @@ def encode(form: Form, value: int | float) -> list[int]:
 def plausible(form: Form, value: int | float, registers: Mapping[int, int], address: int) -> bool:
     """Whether a person would believe that this stands here: used to show, never to rule out a match."""
     words = [registers[at] for at in range(address, address + form.words)]
+    rare = form.order in ("BADC", "DCBA")
     if form.is_float:
-        return _FLOAT_LEAST <= abs(value) <= _FLOAT_MOST and words.count(0) < len(words)
+        low, high = _RARE_FLOATS if rare else _FLOATS
+        return low <= abs(value) <= high
     if form.type in _BCD:
-        return value >= 10 and any(word > 9 for word in words)
+        return not rare and any(word > 9 for word in words)
     if form.words == 1:
         return form.order == "ABCD" and (form.type == "u16" or value < 0)
     # Longer integers: the high part is used a little, or is all sign.
-    most = 1 << (28 if form.words == 2 else 48)
-    if not 0xFFFF < abs(value) < most:
-        return False
-    return form.type[0] == "u" or value < 0
+    most = _RARE_WHOLE if rare else _WHOLE
+    return 0xFFFF < abs(value) < most and (form.type[0] == "u" or value < 0)
 
 
 def bits_of(word: int) -> list[int]:

@@ -241,8 +241,7 @@ def _candidate(
     score = (
         sum(map(_rarity, words))
         - _matches(form, near[best], width / scale)
-        + _TYPE_BITS.get(form.type, _TYPE_OTHER)
-        + _ORDER_BITS[form.order]
+        + _usual(form)
         + (_SIGNED_BITS if form.type[0] == "i" and near[best] < 0 else 0)
         + _scale_bits(form, power, seen)
         + _FIT_BITS[fit]
@@ -288,6 +287,11 @@ def _matches(form: Form, raw: int | float, width: Fraction) -> float:
     return math.log2(max(1.0, float(width) / spacing))
 
 
+def _usual(form: Form) -> int:
+    """Bits of a type and an order, below 0: how much rarer than u16 in Modbus' own order."""
+    return _TYPE_BITS.get(form.type, _TYPE_OTHER) + _ORDER_BITS[form.order]
+
+
 def _scale_bits(form: Form, power: int, seen: Seen) -> float:
     if form.is_float:
         return _FLOAT_SCALE_BITS[power]
@@ -318,12 +322,17 @@ def _leaders(candidates: Sequence[Candidate]) -> dict[Form, list[Candidate]]:
 
 
 def _supported(one: Candidate, others: Sequence[Mapping[Form, Sequence[Candidate]]]) -> Candidate:
-    """With the bits that the other values' candidates of the same form give it."""
+    """With the bits that the other values' candidates of the same form give it.
+
+    A device with an unusual form is met but once, so those who share it share the bits that this costs.
+    """
     bits = 0.0
+    sharing = 1
     for leaders in others:
         allies = [ally for ally in leaders.get(one.form, ()) if not ally.overlaps(one)]
         if allies:
             same = [ally for ally in allies if ally.table == one.table]
             close = any(abs(ally.address - one.address) <= _CLOSE for ally in same)
+            sharing += 1
             bits += _FAMILY_BITS + _TABLE_BITS * bool(same) + _CLOSE_BITS * close
-    return replace(one, score=one.score + bits)
+    return replace(one, score=one.score + bits - _usual(one.form) * (1 - 1 / sharing))

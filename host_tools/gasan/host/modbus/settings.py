@@ -13,6 +13,7 @@ __all__ = [
     "Setting",
     "parse_bauds",
     "parse_parities",
+    "parse_stops",
     "parse_units",
     "units_text",
 ]
@@ -73,6 +74,11 @@ def parse_parities(text: str) -> list[str]:
             raise InputError(_('"{text}" is not a parity; write none, even or odd').format(text=part))
         letters.append(letter)
     return list(dict.fromkeys(letters))
+
+
+def parse_stops(text: str) -> list[int]:
+    """ "1,2" as numbers. Raises InputError."""
+    return list(dict.fromkeys(_number(part, 1, 2, _("a number of stop bits")) for part in text.split(",")))
 
 
 def parse_units(text: str, most: int = UNITS_MAX) -> list[int]:

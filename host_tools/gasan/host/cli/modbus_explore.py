@@ -1,0 +1,273 @@
+"""`gasan modbus explore`: what stands in a device, and where a displayed value stands."""
+
+import json
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+from gasan.host.cli.exit_codes import ExitCode
+from gasan.host.cli.options import command_options, json_option
+from gasan.host.errors import InputError, TryAgainError
+from gasan.host.i18n import _
+from gasan.host.modbus.blocks import FUNCTIONS, Reading, read_again, read_range
+from gasan.host.modbus.draft import choose, draft
+from gasan.host.modbus.explore_text import manual_number, meanings, number_text, register_lines, seen_lines
+from gasan.host.modbus.ports import Asker, SerialLine, TcpLine, is_serial, parse_host
+from gasan.host.modbus.scan import identify
+from gasan.host.modbus.seen import Candidate, Seen, Snapshot, parse_seen, rank
+from gasan.host.modbus.settings import PARITIES, Setting
+from gasan.host.profiles import read_profile
+from rich.console import Console
+from rich.progress import Progress
+
+__all__ = ["explore"]
+
+_LAST = 65_535
+_READS = 3
+_CANDIDATES = 10  # of each value, in JSON
+
+
+@click.command(
+    help=_(
+        "Read a device's registers and show what they may mean. Given values that the machine displays "
+        "(--seen), names the addresses, types, orders and scales that fit, and writes a draft profile. "
+        "It only reads."
+    )
+)
+@click.argument("where", metavar="PORT|HOST[:PORT]")
+@click.option("--unit", type=click.IntRange(1, 255), required=True, help=_("Unit number of the device."))
+@click.option("--table", type=click.Choice(list(FUNCTIONS)), help=_("Only these registers; otherwise both."))
+@click.option("--from", "first", default="0", show_default=True, help=_("First address, as on the wire."))
+@click.option("--to", "last", default="199", show_default=True, help=_("Last address."))
+@click.option(
+    "--seen",
+    "texts",
+    multiple=True,
+    metavar="[NAME=]VALUE[UNIT][@REGISTER]",
+    help=_("A value as displayed, best with its decimals: 23.4 or voltage=230.2V@30001. May be repeated."),
+)
+@click.option(
+    "--moves/--stays", "moves", default=None, help=_("Whether the displayed values moved meanwhile.")
+)
+@click.option(
+    "--reads", type=click.IntRange(1, 100), default=_READS, show_default=True, help=_("Readings with --seen.")
+)
+@click.option(
+    "--every",
+    type=click.FloatRange(0, 3600),
+    default=1.0,
+    show_default=True,
+    help=_("Seconds between readings."),
+)
+@click.option(
+    "--draft",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=_("Write a draft profile to this new file."),
+)
+@click.option("--baud", type=click.IntRange(300, 1_000_000), default=9600, show_default=True)
+@click.option("--parity", type=click.Choice(list(PARITIES)), default="none", show_default=True)
+@click.option("--stop-bits", type=click.IntRange(1, 2), default=1, show_default=True)
+@click.option(
+    "--timeout",
+    "timeout_ms",
+    type=click.IntRange(20, 10_000),
+    default=500,
+    show_default=True,
+    help=_("Milliseconds until the device begins to answer."),
+)
+@json_option
+@command_options
+def explore(
+    where: str,
+    unit: int,
+    table: str | None,
+    first: str,
+    last: str,
+    texts: tuple[str, ...],
+    moves: bool | None,
+    reads: int,
+    every: float,
+    file: Path | None,
+    baud: int,
+    parity: str,
+    stop_bits: int,
+    timeout_ms: int,
+    as_json: bool,
+) -> int:
+    low, high = _address(first), _address(last)
+    if high < low:
+        raise InputError(_("--to is before --from; write the smaller address first"))
+    seens = [parse_seen(text) for text in texts]
+    _check_draft(file, seens)
+    tables = [table] if table else list(FUNCTIONS)
+    readings = [Reading(name) for name in tables]
+    timeout_s = timeout_ms / 1000
+    setting = Setting(baud, PARITIES[parity], stop_bits)
+    interrupted = False
+    identity = None
+    snapshots: list[Snapshot] = []
+    with _open(where, setting) as line:
+        try:
+            _read_all(line, unit, readings, low, high, timeout_s)
+            snapshots = [{reading.table: reading.registers for reading in readings}]
+            if seens:
+                snapshots += _repeat(line, unit, readings, timeout_s, reads - 1, every)
+            identity = identify(line, unit, timeout_s) if file is not None else None
+        except KeyboardInterrupt:
+            interrupted = True
+            snapshots = snapshots or [{reading.table: reading.registers for reading in readings}]
+    ranked = rank(snapshots, seens, moves)
+    chosen = choose(seens, ranked)
+    if file is not None and not interrupted:
+        if not any(chosen):
+            raise TryAgainError(
+                _("nothing fits, so no profile was written; see what was found without --draft")
+            )
+        longest = max(reading.longest for reading in readings)
+        text = draft(seens, chosen, identity=identity, longest=longest, day=date.today().isoformat())
+        _write(file, text)
+    if as_json:
+        click.echo(json.dumps(_described(readings, seens, ranked, file, interrupted), ensure_ascii=False))
+    else:
+        _print(readings, seens, ranked, file, interrupted)
+    return ExitCode.INTERRUPTED if interrupted else ExitCode.OK
+
+
+def _address(text: str) -> int:
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= _LAST:
+        raise InputError(
+            _('"{text}" is not an address; write 0 to 65535, or 0x0000 to 0xFFFF').format(text=text)
+        )
+    return value
+
+
+def _check_draft(file: Path | None, seens: list[Seen]) -> None:
+    """Before anything is read: what would be missing at the end."""
+    if file is None:
+        return
+    if not seens:
+        raise InputError(_("--draft needs values to look for; add --seen, as the machine displays them"))
+    if file.exists():
+        raise InputError(_("{file} is already there; name another file").format(file=file))
+
+
+def _open(where: str, setting: Setting) -> SerialLine | TcpLine:
+    return SerialLine(where, setting) if is_serial(where) else TcpLine(*parse_host(where))
+
+
+def _read_all(line: Asker, unit: int, readings: list[Reading], low: int, high: int, timeout_s: float) -> None:
+    count = high - low + 1
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        for reading in readings:
+            task = bar.add_task(reading.table, total=count)
+            read_range(
+                line,
+                unit,
+                reading,
+                low,
+                high,
+                timeout_s=timeout_s,
+                watch=lambda done, task=task: bar.update(task, completed=done),  # type: ignore[misc]
+            )
+
+
+def _repeat(
+    line: Asker, unit: int, readings: list[Reading], timeout_s: float, times: int, every: float
+) -> list[Snapshot]:
+    """The same registers again, to see what moves."""
+    out: list[Snapshot] = []
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        for _time in bar.track(range(times), description=_("reading again")):
+            time.sleep(every)
+            out.append({one.table: read_again(line, unit, one, timeout_s) for one in readings})
+    return out
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TryAgainError(
+            _("{file} cannot be written ({reason}); name another place").format(file=file, reason=reason)
+        ) from None
+    read_profile(file, str(file))  # what `gasan check` would say
+
+
+def _print(
+    readings: list[Reading],
+    seens: list[Seen],
+    ranked: list[list[Candidate]],
+    file: Path | None,
+    interrupted: bool,
+) -> None:
+    if interrupted:
+        click.echo(_("Interrupted. So far:"))
+    for reading in readings:
+        for line in register_lines(reading):
+            click.echo(line)
+        click.echo()
+    for seen, candidates in zip(seens, ranked, strict=True):
+        for line in seen_lines(seen, candidates):
+            click.echo(line)
+    if file is not None and not interrupted:
+        click.echo(_("Wrote {file}. Next: edit it, then run gasan check {file}").format(file=file))
+
+
+def _described(
+    readings: list[Reading],
+    seens: list[Seen],
+    ranked: list[list[Candidate]],
+    file: Path | None,
+    interrupted: bool,
+) -> dict[str, Any]:
+    return {
+        "complete": not interrupted,
+        "tables": [
+            {
+                "table": reading.table,
+                "there": not reading.no_table,
+                "requests": reading.requests,
+                "longest": reading.longest,
+                "refused": sorted(reading.refused),
+                "silent": sorted(reading.silent),
+                "registers": [
+                    {
+                        "address": address,
+                        "manual": manual_number(reading.table, address),
+                        "u16": word,
+                        "also": dict(meanings(reading.registers, address)),
+                    }
+                    for address, word in sorted(reading.registers.items())
+                ],
+            }
+            for reading in readings
+        ],
+        "seen": [
+            {"text": seen.text, "candidates": [_candidate(one) for one in candidates[:_CANDIDATES]]}
+            for seen, candidates in zip(seens, ranked, strict=True)
+        ],
+        "draft": None if file is None or interrupted else str(file),
+    }
+
+
+def _candidate(one: Candidate) -> dict[str, Any]:
+    return {
+        "table": one.table,
+        "address": one.address,
+        "manual": manual_number(one.table, one.address),
+        "type": one.form.type,
+        "order": one.form.order,
+        "scale": number_text(one.scale),
+        "value": float(one.value),
+        "fit": one.fit.value,
+        "bits": round(one.score, 1),
+    }
