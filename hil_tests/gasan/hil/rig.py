@@ -30,6 +30,9 @@ from gasan.ota.slots import pack
 
 __all__ = ["Comparison", "Rig", "compare"]
 
+_UNDER_WAY_S = 0.1
+"""A request that is on the line when the node dies is still served."""
+
 NODE = "rig"
 _SITE = """\
 [site]
@@ -225,7 +228,7 @@ class Comparison:
         rest = []
         for item in self.missing:
             device, _, served = item
-            if any(begin - window_s <= served <= end for begin, end in cuts):
+            if any(begin - window_s <= served <= end + _UNDER_WAY_S for begin, end in cuts):
                 continue
             if bad[device]:
                 bad[device] -= 1
