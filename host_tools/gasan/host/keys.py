@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import cbor2
 from gasan.host.errors import InputError, TryAgainError, UntrustedError
 from gasan.host.i18n import _
+from gasan.wire import cbor
 
 __all__ = ["KEY_SIZE", "KeyStore", "NodeKey", "read_secret", "write_secret"]
 
@@ -36,8 +36,7 @@ class NodeKey:
 
     def encode(self) -> bytes:
         """The bytes of the key file, here and on the node."""
-        encoded: bytes = cbor2.dumps([self.node_id, self.generation, self.key])
-        return encoded
+        return cbor.dumps([self.node_id, self.generation, self.key])
 
 
 class KeyStore:
@@ -108,12 +107,12 @@ class KeyStore:
 def _read(path: Path) -> NodeKey:
     data = read_secret(path)
     try:
-        node_id, generation, key = cbor2.loads(data)
+        node_id, generation, key = cbor.loads(data)
         if not (isinstance(node_id, bytes) and isinstance(key, bytes) and isinstance(generation, int)):
             raise ValueError
         if len(node_id) != NODE_ID_SIZE or len(key) != KEY_SIZE or not 0 <= generation <= 255:
             raise ValueError
-    except (cbor2.CBORDecodeError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise InputError(
             _(
                 "{path} is no key file; restore it from a backup, or remove it and provision the node again"
