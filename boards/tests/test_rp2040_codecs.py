@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from gasan.boards.image import compile_mpy
 from gasan.hil import on_rp2040
 from gasan.hil.bench import frame as bench
 from gasan.hil.bench.frame_plan import FramePlan, pack
@@ -36,6 +37,17 @@ def test_workloads_come_out_as_on_cpython(name: str, tmp_path: Path) -> None:
     earliest = min(min(column.times) for column in workload.columns)
     plans = list(pack(bench._groups(workload, earliest), bench._WHO, bench._SEQ, bench._COUNT, bench._MONO))
     assert frames(plans, tmp_path) == [plan.encode().hex() for plan in plans]
+
+
+def test_modbus_cases_and_golden_packets_hold(tmp_path: Path) -> None:
+    """The cases are those of CPython and the virtual machines, the packets those of link.json."""
+    cases = compile_mpy(_PROTOCOLS / "tests" / "both" / "modbus_cases.py", "modbus_cases")
+    golden = (_PROTOCOLS / "vectors" / "link.json").read_bytes()
+    files = {"/modbus_cases.mpy": cases, "/link.json": golden}
+    done = on_rp2040.run(_PROGRAMS / "cases.py", tmp_path, files=files, ms=300_000)
+    modbus, *rest = done.output.splitlines()
+    assert int(modbus.removeprefix("modbus ")) > 15
+    assert rest == [f"link {len(json.loads(golden)['packets'])}"]
 
 
 def test_float32_come_back_bit_for_bit(tmp_path: Path, seed: int) -> None:
