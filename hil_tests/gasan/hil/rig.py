@@ -195,11 +195,19 @@ class Rig:
             return 0
 
     def until(self, condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
-        """Poll until the condition holds; AssertionError that names it otherwise."""
+        """Poll until the condition holds; AssertionError that names it, with the last words of all, otherwise."""
         deadline = time.monotonic() + timeout_s
         while not condition():
-            assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
+            assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}\n{self._last_words()}"
             time.sleep(0.05)
+
+    def _last_words(self) -> str:
+        words = []
+        for name in ("gateway.err", "state/gateway.log", f"state/logs/{NODE}.log", "board/console.log"):
+            path = self.folder / name
+            if path.exists():
+                words.append(f"-- {name}\n{path.read_text(errors='replace')[-1500:]}")
+        return "\n".join(words)
 
 
 @dataclass
