@@ -10,22 +10,27 @@ import hashlib
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import cbor2
 from gasan.host.errors import InputError
 from gasan.host.i18n import _
-from gasan.host.profiles import BthomePlace, ModbusPlace, ProfileChannel
+from gasan.host.profiles import BthomePlace, Field, ModbusPlace, ProfileChannel
 from gasan.host.site import BleBus, BleDevice, Bus, ModbusDevice, Node, RtuBus, Site, SiteChannel, TcpBus
-from gasan.wire import columns
+from gasan.wire import columns, fields
 
 __all__ = ["CONFIG_MAX", "MEANING_MAX", "Channel", "CompiledNode", "compile_node", "compile_site"]
 
 _FORMAT = 2
 _BUS_TYPES = {RtuBus: 0, TcpBus: 1, BleBus: 2}
 _PARITIES = {"none": 0, "even": 1, "odd": 2}
-_BTHOME_V2 = 0
-_BTHOME_V2_SEALED = 1
+_FORMATS = {
+    ("bthome", False): 0,
+    ("bthome", True): 1,
+    ("advert", False): 2,
+    ("mibeacon", False): 3,
+    ("mibeacon", True): 4,
+}
 MEANING_MAX = 1400  # bytes; with the rest of a birth frame it stays under the frame's limit
 CONFIG_MAX = 16_384  # bytes; a node reads its config whole into a heap of 100 KB and more
 _REVISION_SIZE = 8
@@ -203,15 +208,53 @@ def _modbus_device(device: ModbusDevice, numbering: _Numbering) -> list[Any]:
 
 
 def _ble_device(device: BleDevice, numbering: _Numbering) -> list[Any]:
-    """[name, address, format, timeout_ms, [* [channel, object, index, type, period_ms]]]"""
+    """[name, address, format, timeout_ms, [* [channel, object or field, index, type, period_ms]], ? table]
+
+    The table of a fixed layout is [matches, fields, counted], that of a MiBeacon its fields.
+    """
     items = []
+    table: list[Any] = []
     for chosen in device.channels:
         place = chosen.profile.place
-        assert isinstance(place, BthomePlace)  # a sensor has a BTHome profile
         number = numbering.add(device.name, chosen)
-        items.append([number, place.object, place.index, _type_code(chosen.profile), 0])
-    form = _BTHOME_V2_SEALED if device.encrypted else _BTHOME_V2
-    return [device.name, device.address, form, device.timeout_ms, items]
+        if isinstance(place, BthomePlace):
+            items.append([number, place.object, place.index, _type_code(chosen.profile), 0])
+        else:
+            assert isinstance(place, Field)  # a sensor has a profile of a sensor
+            items.append([number, len(table), 0, _type_code(chosen.profile), 0])
+            table.append(_field(place, chosen.profile))
+    profile = device.profile
+    form = _FORMATS[profile.kind, device.encrypted]
+    compiled: list[Any] = [device.name, device.address, form, device.timeout_ms, items]
+    if profile.kind == "mibeacon":
+        compiled.append(table)
+    elif profile.kind == "advert":
+        if profile.counter is not None:
+            table.append(_field(profile.counter, None))
+        matches = [[match.identity, match.prefix, match.size] for match in profile.matches]
+        compiled.append([matches, table, profile.counter is not None])
+    return compiled
+
+
+def _field(place: Field, channel: ProfileChannel | None) -> list[Any]:
+    """A field as gasan.wire.fields has it."""
+    form = place.width
+    form |= fields.BIG_ENDIAN if place.big_endian else 0
+    form |= fields.SIGNED if place.signed else 0
+    form |= fields.SIGN_BIT if place.sign_bit else 0
+    compiled: list[Any] = [place.part, place.offset, form]
+    none = b""
+    if place.missing is not None:
+        order: Literal["big", "little"] = "big" if place.big_endian else "little"
+        every = (1 << 8 * place.width) - 1
+        shift, mask = 0, every
+        if channel is not None and channel.mask is not None:
+            shift, mask = channel.shift or 0, channel.mask
+        for number in ((place.missing & mask) << shift, mask << shift):
+            none += (number & every).to_bytes(place.width, order)
+    if none or place.divide or place.modulo or place.sign_bit:
+        compiled += [none, place.divide, place.modulo]
+    return compiled
 
 
 def _meanings(channels: Sequence[Channel]) -> Iterable[bytes]:

@@ -8,7 +8,7 @@ from gasan.host import profiles
 from gasan.host.errors import InputError
 from gasan.host.i18n import _
 from gasan.host.problems import FileError, instead, one_of
-from gasan.host.profiles import Profile
+from gasan.host.profiles import Field, Profile
 from gasan.host.rule_parts import Unique, note_name
 from gasan.host.shape import check
 from gasan.host.site import BleDevice, ModbusDevice, SiteChannel
@@ -19,7 +19,13 @@ from gasan.host.toml_lines import Path as Key
 __all__ = ["DeviceRules"]
 
 _PERIOD_MIN_MS = 10
-_KIND_OF_BUS = {"modbus-rtu": "modbus", "modbus-tcp": "modbus", "ble": "bthome"}
+_KINDS_OF_BUS = {
+    "modbus-rtu": ("modbus",),
+    "modbus-tcp": ("modbus",),
+    "ble": ("bthome", "advert", "mibeacon"),
+}
+_SENSOR_CHANNELS_MAX = 16  # that a node takes of one sensor
+_SENSOR_BYTES_MAX = 30
 
 _T = TypeVar("_T")
 _Found = Iterable[tuple[Key, Mapping[str, Any]]]
@@ -105,6 +111,7 @@ class DeviceRules:
             if profile is None:
                 continue
             channels = self._channels(path, data, profile)
+            self._check_sensor(path, table, profile, channels)
             if table is not None:
                 chosen = tuple(SiteChannel(profile.channels[name], 0) for name in channels)
                 timeout = _first(table.timeout, profile.timeout_ms)
@@ -112,12 +119,33 @@ class DeviceRules:
                 devices.append(BleDevice(table.name, table.address, profile, timeout, encrypted, chosen))
         return tuple(devices)
 
+    def _check_sensor(
+        self, path: Key, table: BleDeviceTable | None, profile: Profile, channels: list[str]
+    ) -> None:
+        """What a node cannot do: too much of one sensor, or encryption where there is none."""
+        fields = [place for name in channels if isinstance(place := profile.channels[name].place, Field)]
+        size = sum(field.width for field in [*fields, *([profile.counter] if profile.counter else [])])
+        if len(channels) > _SENSOR_CHANNELS_MAX or size > _SENSOR_BYTES_MAX:
+            self._document.error(
+                path,
+                _("these are too many channels of one sensor"),
+                _("name at most {count} in channels, of {size} bytes together").format(
+                    count=_SENSOR_CHANNELS_MAX, size=_SENSOR_BYTES_MAX
+                ),
+            )
+        if table is not None and table.encrypted and profile.kind == "advert":
+            self._document.error(
+                (*path, "encrypted"),
+                _("advertisements of a fixed layout are not encrypted"),
+                _("remove it"),
+            )
+
     def _profile(self, path: Key, data: Mapping[str, Any], bus_type: str) -> Profile | None:
         name = data.get("profile")
         if not isinstance(name, str) or not name:
             return None
         here = (*path, "profile")
-        wanted = _KIND_OF_BUS[bus_type]
+        wanted = _KINDS_OF_BUS[bus_type]
         if name not in self._profiles:
             self._profiles[name] = self._load(name)
         profile = self._profiles[name]
@@ -127,7 +155,7 @@ class DeviceRules:
                 here, what, mend if name.endswith(".toml") else instead(name, _names(wanted))
             )
             return None
-        if profile is not None and profile.kind != wanted:
+        if profile is not None and profile.kind not in wanted:
             self._document.error(
                 here,
                 _("the profile {profile} is for {kind}, not for a {type} bus").format(
@@ -171,9 +199,9 @@ class DeviceRules:
         return kept
 
 
-def _names(kind: str) -> list[str]:
-    """The names of the profiles that come with gasan, of one kind."""
-    return [name for name in profiles.names() if profiles.load(name).kind == kind]
+def _names(kinds: tuple[str, ...]) -> list[str]:
+    """The names of the profiles that come with gasan, of these kinds."""
+    return [name for name in profiles.names() if profiles.load(name).kind in kinds]
 
 
 def _period(table: ModbusDeviceTable, profile: Profile, channel: str) -> int:

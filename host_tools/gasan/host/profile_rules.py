@@ -6,18 +6,30 @@ from math import lcm
 from pathlib import Path
 from typing import Any
 
-from gasan.host import units
+from gasan.host import advert_rules, units
 from gasan.host.i18n import _
 from gasan.host.problems import instead
 from gasan.host.profile_tables import (
+    BeaconChannelTable,
     BitsTable,
     BthomeChannelTable,
     ChannelTable,
+    FieldChannelTable,
     GroupTable,
     HeadTable,
     ModbusChannelTable,
 )
-from gasan.host.profiles import ORDERS, TYPES, BthomePlace, ModbusPlace, Profile, ProfileChannel, Source
+from gasan.host.profiles import (
+    ORDERS,
+    TYPES,
+    BthomePlace,
+    Field,
+    Match,
+    ModbusPlace,
+    Profile,
+    ProfileChannel,
+    Source,
+)
 from gasan.host.quantities import check_quantity
 from gasan.host.shape import check
 from gasan.host.toml_file import Document, read
@@ -25,7 +37,8 @@ from gasan.host.toml_lines import Path as Key
 
 __all__ = ["check_profile"]
 
-_DEFAULT_TIMEOUT_MS = {"modbus": 500, "bthome": 60_000}
+_DEFAULT_TIMEOUT_MS = {"modbus": 500, "bthome": 60_000, "advert": 60_000, "mibeacon": 600_000}
+_TABLES = {"advert": ("match", "counter")}
 _INT64 = 1 << 63
 _ENUM_MAX = 1000  # bytes of words and numbers; a channel's meaning has to fit into one part of a birth frame
 
@@ -41,20 +54,25 @@ def check_profile(file: Path, name: str) -> Profile:
 
 def _profile(document: Document, name: str) -> Profile | None:
     data = document.data
-    for key in data.keys() - {"profile", "group", "channel"}:
-        document.error(
-            (key,), _("unknown key '{key}'").format(key=key), instead(key, ["profile", "group", "channel"])
-        )
+    kind = data["profile"].get("kind") if isinstance(data.get("profile"), dict) else None
+    known = ["profile", "group", "channel", *_TABLES.get(str(kind), ())]
+    for key in data.keys() - set(known):
+        document.error((key,), _("unknown key '{key}'").format(key=key), instead(key, known))
     head = check(HeadTable, document, ("profile",), data.get("profile", {}))
     groups = {
         key: check(GroupTable, document, ("group", key), value)
         for key, value in _tables(document, "group").items()
     }
-    bthome = isinstance(data.get("profile"), dict) and data["profile"].get("kind") == "bthome"
+    found = advert_rules.matches(document, _tables(document, "match")) if kind == "advert" else {}
+    if kind == "advert" and not found:
+        document.error((), _("there is no match"), _("write [match.NAME] with a company or a service"))
+    counter = None
+    if kind == "advert" and "counter" in data:
+        counter = advert_rules.counter_field(document, ("counter",), data["counter"], found)
     channels: dict[str, ProfileChannel | None] = {}
     for key, value in _tables(document, "channel").items():
         _check_name(document, ("channel", key), key)
-        channels[key] = _channel(document, key, value, bthome, groups.keys())
+        channels[key] = _channel(document, key, value, kind, groups.keys(), found)
     if not channels:
         document.error(
             (), _("there is no channel"), _("write [channel.NAME] tables, as the format description shows")
@@ -62,14 +80,20 @@ def _profile(document: Document, name: str) -> Profile | None:
     if head is None:
         return None
     _check_defaults(document, head.default, channels.keys())
-    if bthome:
+    if head.kind != "modbus":
         for key in ("max_registers", "gap", "period"):
             if key in head.model_fields_set:
                 document.error(
                     ("profile", key),
                     _("'{key}' is only for Modbus").format(key=key),
-                    _("remove it from this BTHome profile"),
+                    _("remove it from this profile of a sensor"),
                 )
+        if head.kind == "advert" and head.encrypted:
+            document.error(
+                ("profile", "encrypted"),
+                _("advertisements of a fixed layout are not encrypted"),
+                _('remove it, or write kind = "bthome" or "mibeacon"'),
+            )
     elif "encrypted" in head.model_fields_set:
         document.error(
             ("profile", "encrypted"),
@@ -89,6 +113,8 @@ def _profile(document: Document, name: str) -> Profile | None:
         gap_ms=head.gap,
         period_ms=head.period,
         encrypted=head.encrypted,
+        matches=tuple(match for match in found.values() if match is not None),
+        counter=counter,
         groups={key: group.period for key, group in groups.items() if group is not None},
         channels={key: channel for key, channel in channels.items() if channel is not None},
     )
@@ -125,17 +151,17 @@ def _check_defaults(document: Document, default: list[str], known: Any) -> None:
         seen.add(channel)
 
 
-def _channel(document: Document, name: str, data: object, bthome: bool, groups: Any) -> ProfileChannel | None:
+def _channel(
+    document: Document,
+    name: str,
+    data: object,
+    kind: str | None,
+    groups: Any,
+    found: Mapping[str, Match | None],
+) -> ProfileChannel | None:
     path: Key = ("channel", name)
-    if bthome:
-        radio = check(BthomeChannelTable, document, path, data)
-        if radio is None:
-            return None
-        if radio.group is not None:
-            document.error(
-                (*path, "group"), _("'group' is only for Modbus"), _("remove it from this BTHome profile")
-            )
-        return _finish(document, name, radio, radio.type, BthomePlace(radio.object, radio.index))
+    if kind in ("bthome", "advert", "mibeacon"):
+        return _sensor_channel(document, name, data, kind, found)
     wired = check(ModbusChannelTable, document, path, data)
     if wired is None:
         return None
@@ -175,8 +201,33 @@ def _channel(document: Document, name: str, data: object, bthome: bool, groups: 
     )
 
 
+def _sensor_channel(
+    document: Document, name: str, data: object, kind: str, found: Mapping[str, Match | None]
+) -> ProfileChannel | None:
+    path: Key = ("channel", name)
+    place: BthomePlace | Field | None
+    radio: BthomeChannelTable | FieldChannelTable | BeaconChannelTable | None
+    if kind == "bthome":
+        if (radio := check(BthomeChannelTable, document, path, data)) is None:
+            return None
+        place = BthomePlace(radio.object, radio.index)
+    elif kind == "advert":
+        if (radio := check(FieldChannelTable, document, path, data)) is None:
+            return None
+        place = advert_rules.layout_field(document, path, radio, found)
+    else:
+        if (radio := check(BeaconChannelTable, document, path, data)) is None:
+            return None
+        place = advert_rules.beacon_field(document, path, radio)
+    if radio.group is not None:
+        document.error(
+            (*path, "group"), _("'group' is only for Modbus"), _("remove it from this profile of a sensor")
+        )
+    return None if place is None else _finish(document, name, radio, radio.type, place)
+
+
 def _finish(
-    document: Document, name: str, channel: ChannelTable, type_: str, place: ModbusPlace | BthomePlace
+    document: Document, name: str, channel: ChannelTable, type_: str, place: ModbusPlace | BthomePlace | Field
 ) -> ProfileChannel:
     path: Key = ("channel", name)
     _check_unit(document, (*path, "unit"), channel.unit)

@@ -8,11 +8,15 @@ from gasan.host.shape import Table
 from pydantic import Field
 
 __all__ = [
+    "BeaconChannelTable",
     "BitsTable",
     "BthomeChannelTable",
     "ChannelTable",
+    "CounterTable",
+    "FieldChannelTable",
     "GroupTable",
     "HeadTable",
+    "MatchTable",
     "ModbusChannelTable",
 ]
 
@@ -32,7 +36,7 @@ class HeadTable(Table):
 
     maker: str = Field(min_length=1, examples=["Eastron"])
     model: str = Field(min_length=1, examples=["SDM120-Modbus"])
-    kind: Literal["modbus", "bthome"] = Field(examples=["modbus"])
+    kind: Literal["modbus", "bthome", "advert", "mibeacon"] = Field(examples=["modbus"])
     verified: Literal["simulated", "tried on hardware"] = Field(examples=["simulated"])
     default: list[str] = Field(min_length=1, examples=[["voltage", "current"]])
     source: SourceTable = Field(examples=["…"])
@@ -87,3 +91,46 @@ class BthomeChannelTable(ChannelTable):
     object: int = Field(ge=0, le=255, examples=[2])
     index: int = Field(default=0, ge=0, le=15, examples=[0])
     type: Literal["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64"] = Field(examples=["i16"])
+
+
+class MatchTable(Table):
+    """[match.NAME]: how an AD structure is known in which values stand."""
+
+    company: int | None = Field(default=None, ge=0, le=0xFFFF, examples=[0x0499])
+    service: int | str | None = Field(default=None, examples=[0x181A])
+    ad_type: int | None = Field(default=None, ge=1, le=255, examples=[255])
+    prefix: str = Field(default="", max_length=54, examples=["0215"])
+    size: int | None = Field(default=None, ge=1, le=30, examples=[24])
+
+
+class CounterTable(Table):
+    """[counter]: where a sensor counts its measurements."""
+
+    match: str | None = Field(default=None, examples=["main"])
+    at: int = Field(ge=0, le=253, examples=[16])
+    width: int = Field(default=1, ge=1, le=8, examples=[2])
+
+
+class _FieldTable(ChannelTable):
+    at: int = Field(default=0, ge=0, le=253, examples=[1])
+    type: Literal["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"] = Field(
+        examples=["i16"]
+    )
+    width: int | None = Field(default=None, ge=1, le=8, examples=[3])
+    byte_order: Literal["little", "big"] = Field(default="little", examples=["big"])
+    sign_bit: bool = Field(default=False, examples=[True])
+    missing: int | None = Field(default=None, examples=[0x8000])
+    divide: int | None = Field(default=None, ge=2, lt=1 << 24, examples=[1000])
+    modulo: int | None = Field(default=None, ge=2, lt=1 << 24, examples=[1000])
+
+
+class FieldChannelTable(_FieldTable):
+    """[channel.NAME] of a sensor whose advertisements have a fixed layout."""
+
+    match: str | None = Field(default=None, examples=["main"])
+
+
+class BeaconChannelTable(_FieldTable):
+    """[channel.NAME] of a MiBeacon."""
+
+    object: int = Field(ge=0, le=0xFFFF, examples=[0x1004])

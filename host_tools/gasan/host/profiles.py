@@ -13,6 +13,8 @@ __all__ = [
     "ORDERS",
     "TYPES",
     "BthomePlace",
+    "Field",
+    "Match",
     "ModbusPlace",
     "Profile",
     "ProfileChannel",
@@ -46,11 +48,44 @@ class BthomePlace:
 
 
 @dataclass(frozen=True)
+class Match:
+    """How the AD structure of an advertisement is known, as a compiled config has it.
+
+    identity: its type, and the company or service as sent; prefix: what its data begin with; size: of its
+    data, 0 for any.
+    """
+
+    identity: bytes
+    prefix: bytes
+    size: int
+
+
+@dataclass(frozen=True)
+class Field:
+    """Where a value stands in an advertisement: `width` bytes from `offset` of a part.
+
+    part: number of a match, or id of a MiBeacon's object. sign_bit: the topmost bit is no part of the number;
+    of a signed one it is the sign. missing: the number that means "no value". The value is
+    raw % modulo // divide, each unless 0.
+    """
+
+    part: int
+    offset: int
+    width: int
+    big_endian: bool
+    signed: bool
+    sign_bit: bool
+    missing: int | None
+    divide: int
+    modulo: int
+
+
+@dataclass(frozen=True)
 class ProfileChannel:
     """One quantity. value = (raw * num + off) / den, where raw is what was read, after `shift` and `mask`."""
 
     name: str
-    place: ModbusPlace | BthomePlace
+    place: ModbusPlace | BthomePlace | Field
     type: str
     unit: str
     num: int
@@ -84,7 +119,8 @@ class Source:
 class Profile:
     """One kind of device. Times in milliseconds; `groups` maps names to periods.
 
-    encrypted: whether a sensor of this kind encrypts, unless the site file says otherwise.
+    encrypted: whether a sensor of this kind encrypts, unless the site file says otherwise. matches, counter:
+    of kind "advert".
     """
 
     name: str
@@ -99,6 +135,8 @@ class Profile:
     gap_ms: int
     period_ms: int
     encrypted: bool
+    matches: tuple[Match, ...]
+    counter: Field | None
     groups: Mapping[str, int]
     channels: Mapping[str, ProfileChannel]
 

@@ -1,0 +1,144 @@
+"""The rules of profiles of sensors that advertise otherwise than by BTHome: matches and fields."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gasan.host.i18n import _
+from gasan.host.problems import instead
+from gasan.host.profile_tables import BeaconChannelTable, CounterTable, FieldChannelTable, MatchTable
+from gasan.host.profiles import TYPES, Field, Match
+from gasan.host.shape import check
+from gasan.host.toml_file import Document
+from gasan.host.toml_lines import Path as Key
+
+__all__ = ["beacon_field", "counter_field", "layout_field", "matches"]
+
+_ARITHMETIC_MAX = 3  # bytes that a node divides without taking memory
+_HEX = re.compile(r"([0-9A-Fa-f]{2})*")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_MANUFACTURER, _SERVICE_16, _SERVICE_128 = 0xFF, 0x16, 0x21
+
+
+def matches(document: Document, found: Mapping[str, Any]) -> dict[str, Match | None]:
+    """The [match.NAME] tables of a profile; None for one with a mistake, which is noted."""
+    return {name: _match(document, ("match", name), value) for name, value in found.items()}
+
+
+def _match(document: Document, path: Key, data: object) -> Match | None:
+    table = check(MatchTable, document, path, data)
+    if table is None:
+        return None
+    given = [key for key in ("company", "service", "ad_type") if getattr(table, key) is not None]
+    if len(given) != 1:
+        document.error(
+            path,
+            _("a match needs one of 'company', 'service' and 'ad_type'"),
+            _("write, for example, company = 0x0499"),
+        )
+        return None
+    if table.company is not None:
+        identity = bytes([_MANUFACTURER]) + table.company.to_bytes(2, "little")
+    elif isinstance(table.service, int):
+        identity = bytes([_SERVICE_16]) + table.service.to_bytes(2, "little")
+    elif table.service is not None:
+        if _UUID.fullmatch(table.service) is None:
+            document.error(
+                (*path, "service"),
+                _('"{text}" is not a service UUID').format(text=table.service),
+                _("write 16 bits as a number, or 128 bits with hyphens in quotes"),
+            )
+            return None
+        identity = bytes([_SERVICE_128]) + bytes.fromhex(table.service.replace("-", ""))[::-1]
+    else:
+        assert table.ad_type is not None
+        identity = bytes([table.ad_type])
+    if _HEX.fullmatch(table.prefix) is None:
+        document.error(
+            (*path, "prefix"),
+            _('"{text}" is not hexadecimal').format(text=table.prefix),
+            _('write two digits for each byte, for example prefix = "0215"'),
+        )
+        return None
+    return Match(identity, bytes.fromhex(table.prefix), table.size or 0)
+
+
+def layout_field(
+    document: Document, path: Key, table: FieldChannelTable, known: Mapping[str, Match | None]
+) -> Field | None:
+    """Where a channel of an advertisement of fixed layout stands."""
+    part = _part(document, path, table.match, known)
+    return None if part is None else _field(document, path, table, part)
+
+
+def beacon_field(document: Document, path: Key, table: BeaconChannelTable) -> Field | None:
+    """Where a channel stands in an object of a MiBeacon."""
+    return _field(document, path, table, table.object)
+
+
+def counter_field(
+    document: Document, path: Key, data: object, known: Mapping[str, Match | None]
+) -> Field | None:
+    """Where a sensor's count of its measurements stands."""
+    table = check(CounterTable, document, path, data)
+    if table is None:
+        return None
+    part = _part(document, path, table.match, known)
+    return None if part is None else Field(part, table.at, table.width, False, False, False, None, 0, 0)
+
+
+def _part(document: Document, path: Key, name: str | None, known: Mapping[str, Match | None]) -> int | None:
+    names = list(known)
+    if name is None and len(names) == 1:
+        return 0
+    if name in names:
+        return names.index(name)
+    if not names:
+        return None  # told once for the profile
+    what = (
+        _("there are several matches") if name is None else _('there is no match "{name}"').format(name=name)
+    )
+    document.error(path if name is None else (*path, "match"), what, instead(name or "", names))
+    return None
+
+
+def _field(
+    document: Document, path: Key, table: FieldChannelTable | BeaconChannelTable, part: int
+) -> Field | None:
+    most = TYPES[table.type]
+    width = table.width or most
+    problem: tuple[str, str, str] | None = None
+    calculates = table.sign_bit or table.divide is not None or table.modulo is not None
+    if width > most or (table.type.startswith("f") and width != most):
+        problem = (
+            "width",
+            _("{width} bytes do not fit into type {type}").format(width=width, type=table.type),
+            _("write the smallest type that holds the value"),
+        )
+    elif calculates and (width > _ARITHMETIC_MAX or table.type.startswith("f")):
+        problem = (
+            "width",
+            _("'divide', 'modulo' and 'sign_bit' are for integers of 1 to 3 bytes"),
+            _("write the width, for example width = 3"),
+        )
+    elif table.missing is not None and not -(1 << 8 * width - 1) <= table.missing < 1 << 8 * width:
+        problem = (
+            "missing",
+            _("{number} does not fit into {width} bytes").format(number=table.missing, width=width),
+            _("write the number that is sent when there is no value"),
+        )
+    if problem is not None:
+        key, what, mend = problem
+        document.error((*path, key), what, mend)
+        return None
+    return Field(
+        part=part,
+        offset=table.at,
+        width=width,
+        big_endian=table.byte_order == "big",
+        signed=table.type.startswith("i"),
+        sign_bit=table.sign_bit,
+        missing=table.missing,
+        divide=table.divide or 0,
+        modulo=table.modulo or 0,
+    )
