@@ -169,9 +169,7 @@ def test_golden_frames_with_cbor2_6(cbor2_6: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(cbor2_6)}
     stdin = "".join(entry["frame"] + "\n" for entry in GOLDEN)
     command = [sys.executable, "-c", program]
-    done = subprocess.run(
-        command, input=stdin, text=True, capture_output=True, env=environment, check=False
-    )
+    done = subprocess.run(command, input=stdin, text=True, capture_output=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert list(map(int, done.stdout.split())) == [FramePlan.from_json(entry).readings for entry in GOLDEN]
 

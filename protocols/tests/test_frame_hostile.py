@@ -338,8 +338,6 @@ def test_hostile_bytes_on_the_vm(what: str, bits: int, seed: int, fuzz_count_vm:
     corpus = bodies() if what == "body" else GOLDEN
     stdin = "".join(data.hex() + "\n" for data in corpus).encode()
     # Lists for 65,535 readings are the most that a body may make a decoder allocate.
-    out = vmrun.run(
-        FUZZ_ON_VM, what, seed, fuzz_count_vm, bits=bits, heap="4096wk", stdin=stdin, timeout=280
-    )
+    out = vmrun.run(FUZZ_ON_VM, what, seed, fuzz_count_vm, bits=bits, heap="4096wk", stdin=stdin, timeout=280)
     accepted, refused = map(int, out.split())
     assert accepted + refused == fuzz_count_vm and accepted and refused

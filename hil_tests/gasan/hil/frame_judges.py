@@ -17,6 +17,7 @@ __all__ = ["FRAME_CDDL", "open_with_pycose", "validate"]
 
 FRAME_CDDL = ROOT / "protocols" / "frame.cddl"
 
+
 def _prelude() -> str:
     """The standard names of CDDL, as zcbor's command line adds them."""
     return (resources.files("zcbor") / "zcbor" / "prelude.cddl").read_text(encoding="utf-8") + "\n"

@@ -17,9 +17,10 @@ from gasan.wire import cbor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from io import BytesIO
+    from typing import Any
 
-    from micropython import const
+    def const(value: int) -> int:
+        return value
 else:
     try:
         from micropython import const
@@ -64,7 +65,7 @@ class Slots:
         self.state = STABLE
         self._incoming = b""  # hash of what is being received
         self._size = 0  # bytes of it received
-        self._file: BytesIO | None = None
+        self._file: Any = None
         self._sha = hashlib.sha256()
 
     def start(self) -> bytes | None:
@@ -188,7 +189,7 @@ class Slots:
             return None
         return content
 
-    def _load(self) -> tuple:
+    def _load(self) -> tuple[int, bytes | None, int]:
         try:
             with open(self._folder + "/state", "rb") as f:
                 active, name, state = cbor.loads(f.read())

@@ -2,15 +2,20 @@
 
 from array import array
 
-try:
-    from micropython import const
-except ImportError:
-
-    def const(x: int) -> int:
-        return x
-
-
 TYPE_CHECKING = False
+if TYPE_CHECKING:
+
+    def const(value: int) -> int:
+        return value
+else:
+    try:
+        from micropython import const
+    except ImportError:
+
+        def const(value):
+            return value
+
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

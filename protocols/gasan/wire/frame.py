@@ -7,15 +7,20 @@ from gasan.wire.cbor import CBORError, Reader, dumps, put_head
 from gasan.wire.cose import TAG_SIZE, Hmac
 from gasan.wire.encoder import Encoder
 
-try:
-    from micropython import const
-except ImportError:
-
-    def const(x: int) -> int:
-        return x
-
-
 TYPE_CHECKING = False
+if TYPE_CHECKING:
+
+    def const(value: int) -> int:
+        return value
+else:
+    try:
+        from micropython import const
+    except ImportError:
+
+        def const(value):
+            return value
+
+
 if TYPE_CHECKING:
     from typing import Any
 

@@ -10,15 +10,20 @@ import struct
 from gasan.wire import cbor
 from gasan.wire.cose import Hmac, equal
 
-try:
-    from micropython import const
-except ImportError:
+TYPE_CHECKING = False
+if TYPE_CHECKING:
 
-    def const(x: int) -> int:
-        return x
+    def const(value: int) -> int:
+        return value
+else:
+    try:
+        from micropython import const
+    except ImportError:
+
+        def const(value):
+            return value
 
 
-TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 

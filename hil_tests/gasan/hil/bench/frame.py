@@ -142,9 +142,7 @@ def _is_exact(
             for channel, column, marks in zip(channels, values, qualities, strict=True):
                 got[channel].update(zip(times, column, marks, strict=True))
     shift = _MONO - earliest
-    return all(
-        _expected(column, shift) == seen for column, seen in zip(workload.columns, got, strict=True)
-    )
+    return all(_expected(column, shift) == seen for column, seen in zip(workload.columns, got, strict=True))
 
 
 def _expected(column: Column, shift: int) -> Counter[_Reading]:
