@@ -195,7 +195,7 @@ class Rig:
             return 0
 
     def until(self, condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
-        """Poll until the condition holds; otherwise AssertionError with its name and everybody's last words."""
+        """Poll until the condition holds; else AssertionError with its name and everybody's last words."""
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}\n{self._last_words()}"
