@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _TICK_MS = const(50)
 _COLLECT_MS = const(5000)  # a collection of 200 KB takes some 20 ms on rp2
+_LOOK_MS = const(2)
 _QUIET_MS = const(1500)  # so long a line is waited for; what takes longer waits for a device that is dead
 
 
@@ -84,11 +85,17 @@ class Batcher:
             try:
                 end = ticks_add(ticks_ms(), _QUIET_MS)
                 for lock in self.locks:
+                    # wait_for_ms may give up a lock that it has just got, and then nobody ever gets it.
+                    task = asyncio.create_task(lock.acquire())
                     try:
-                        await asyncio.wait_for_ms(lock.acquire(), max(1, ticks_diff(end, ticks_ms())))
-                        held.append(lock)
-                    except asyncio.TimeoutError:
-                        pass  # it is written all the same: what is on that line may have to be asked again
+                        while not task.done() and ticks_diff(end, ticks_ms()) > 0:
+                            await asyncio.sleep_ms(_LOOK_MS)
+                    finally:
+                        if task.done():
+                            held.append(lock)
+                        else:
+                            task.cancel()
+                # A line that was not had: what is under way on it may have to be asked again.
                 return work(*args)
             finally:
                 if ticks_diff(ticks_ms(), self._collected) > _COLLECT_MS:
@@ -149,6 +156,7 @@ class Batcher:
     def _commit(self, readings: int) -> int:
         """Seal the frame and give it to the spool, or account for its loss; returns its length."""
         data = self._writer.seal()
+        count = self.count + readings  # takes memory beyond 2**30; behind a commit nothing may fail
         try:
             try:
                 self._spool.append(data, self._boot, self.seq)
@@ -158,10 +166,10 @@ class Batcher:
             log.error("spool: frame %d with %d readings is lost: %s" % (self.seq, readings, e))
             from gasan.node import losses
 
+            losses.refused(self._spool, data, readings)
             self.lost += readings
-            losses.refused(self._spool, data)
         self.seq += 1
-        self.count += readings
+        self.count = count
         return len(data)
 
     def _make_room(self) -> None:

@@ -35,6 +35,7 @@ class Jobs:
         self._answer = answer
         self._jobs: list[tuple[int, list[Any]]] = []  # (kind, body); the first is being worked on
         self._results: list[list[Any]] = []  # bodies of the last RESULTs
+        self._worker: asyncio.Task | None = None
 
     def add(self, kind: int, body: "list[Any]") -> bool:
         """Take a PUT or a COMMAND; False if the queue is full."""
@@ -43,33 +44,38 @@ class Jobs:
                 if result[0] == body[0]:
                     self._answer(_RESULT, cbor.dumps(result))
                     return True
-        if (kind, body) in self._jobs:
-            return True
-        if len(self._jobs) >= _JOBS_MAX:
-            return False
-        self._jobs.append((kind, body))
-        if len(self._jobs) == 1:
-            asyncio.create_task(self._work())
+        if (kind, body) not in self._jobs:
+            if len(self._jobs) >= _JOBS_MAX:
+                return False
+            self._jobs.append((kind, body))
+        if not self._worker or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
         return True
 
     async def _work(self) -> None:
-        """Do all there is. Whatever a job raises, the asker hears of it and the next one is done."""
+        """Do all there is, whatever a job raises."""
         while self._jobs:
-            kind, body = self._jobs[0]
-            if kind == _COMMAND:
-                try:
-                    status, text = await self._node.command(body[1], body[2])
-                except Exception as error:
-                    log.error(log.trace(error))
-                    status, text = _FAILED, repr(error)
-                result = [body[0], status, text[:_TEXT_MAX]]
-                self._results = self._results[1 - _RESULTS_KEPT :] + [result]
-                self._answer(_RESULT, cbor.dumps(result))
-            else:
-                try:
-                    offset, status = await self._node.put(*body)
-                except Exception as error:
-                    log.error(log.trace(error))
-                    offset, status = body[3], _PUT_REFUSED
-                self._answer(_PUT_ACK, cbor.dumps([body[0], body[1], offset, status]))
+            try:
+                await self._do(*self._jobs[0])
+            except Exception as error:  # there was no memory to answer; the gateway asks again
+                log.error(repr(type(error)))
             self._jobs.pop(0)
+
+    async def _do(self, kind: int, body: "list[Any]") -> None:
+        """Do one job. If it raises, the asker hears of it."""
+        if kind == _COMMAND:
+            try:
+                status, text = await self._node.command(body[1], body[2])
+            except Exception as error:
+                log.error(log.trace(error))
+                status, text = _FAILED, repr(error)
+            result = [body[0], status, text[:_TEXT_MAX]]
+            self._results = self._results[1 - _RESULTS_KEPT :] + [result]
+            self._answer(_RESULT, cbor.dumps(result))
+        else:
+            try:
+                offset, status = await self._node.put(*body)
+            except Exception as error:
+                log.error(log.trace(error))
+                offset, status = body[3], _PUT_REFUSED
+            self._answer(_PUT_ACK, cbor.dumps([body[0], body[1], offset, status]))

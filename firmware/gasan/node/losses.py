@@ -25,7 +25,8 @@ TORN = const(2)
 UNSENDABLE = const(3)
 
 AFTER = const(9)  # bytes of a frame after its content
-_CHANNELS_MAX = const(250)  # a list of more could exceed a frame; then only the sum is told
+_CHANNELS_MAX = const(250)  # of more, only the sum is told
+_CONTENT_MAX = const(1900)  # bytes that fit into a frame, whatever its head
 _DROPS_MAX = const(8)  # segments dropped to make room for one frame
 
 
@@ -66,21 +67,26 @@ def merge(items: list, item: list) -> None:
 
 
 def content(item: list) -> bytes:
-    """The item as the content of a tombstone frame."""
+    """The item as the content of a tombstone frame; without its channels where they would not fit."""
     flat: list[int] = []
     if len(item[7]) <= _CHANNELS_MAX:
         for channel in sorted(item[7]):
             flat += [channel, item[7][channel]]
-    return cbor.dumps(item[:7] + [flat])
+    data = cbor.dumps(item[:7] + [flat])
+    return data if len(data) <= _CONTENT_MAX else cbor.dumps(item[:7] + [[]])
 
 
-def refused(spool: "Spool", data: memoryview) -> None:
-    """The flash did not take a frame: its tombstone is owed."""
-    items = spool.debts
-    spool.debts = []
-    for item in items + of(data, UNSENDABLE):
-        merge(spool.debts, item)
-    spool.debts = spool.debts[-16:]
+def refused(spool: "Spool", data: memoryview, readings: int) -> None:
+    """The flash did not take a frame with so many readings: its tombstone is owed."""
+    try:
+        items = of(data, UNSENDABLE)
+    except MemoryError:
+        _, boot, seq, _, mono, _, _ = frame.peek(data)
+        items = [[UNSENDABLE, boot, seq, seq, readings, mono, mono, {}]]
+    debts: list[list] = []
+    for item in spool.debts + items:
+        merge(debts, item)
+    spool.debts = debts[-16:]
 
 
 def make_room(spool: "Spool", write: "Writer") -> int:
@@ -89,7 +95,13 @@ def make_room(spool: "Spool", write: "Writer") -> int:
     write(kind, rev or None for the current one, content) writes a frame. Returns the readings that are lost.
     """
     for _ in range(len(spool.debts)):
-        write(frame.TOMBSTONE, None, content(spool.debts.pop(0)))
+        item = spool.debts.pop(0)
+        try:
+            write(frame.TOMBSTONE, None, content(item))
+        except MemoryError:
+            item[7] = {}  # which takes most of it
+            spool.debts.insert(0, item)
+            raise
     lost = 0
     for _ in range(_DROPS_MAX):
         if not spool.is_full():

@@ -81,13 +81,16 @@ class Spool:
             or segment[SIZE] + HEAD + len(data) > self._segment_max
         ):
             self._close_tail()
-            number = self._next_number
-            self._tail = open(self._path(number), "w+b")
+            segment = [self._next_number, boot, seq, 0, 0, 0]
+            self.segments.append(segment)
+            try:
+                self._tail = open(self._path(segment[NUMBER]), "w+b")
+            finally:
+                if not self._tail:
+                    self.segments.pop()
             self._next_number += 1
             self._boot = boot
             self.unswept = True  # the newest so far may be done with
-            segment = [number, boot, seq, 0, 0, 0]
-            self.segments.append(segment)
         pack_into(">HI", self._head, 0, len(data), crc32(data))
         try:
             self._tail.seek(segment[SIZE])
@@ -161,10 +164,13 @@ class Spool:
 
     def _mark(self, segment: list, mask: int) -> None:
         fresh = mask & ~segment[DONE]
-        segment[DONE] |= fresh
-        while fresh:
-            fresh &= fresh - 1
-            self.frames -= 1
+        left = fresh
+        n = 0
+        while left:
+            left &= left - 1
+            n += 1
+        segment[DONE] |= fresh  # the last that takes memory
+        self.frames -= n
         if _is_done(segment) and segment is not self.segments[-1]:
             self.unswept = True
 

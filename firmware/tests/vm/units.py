@@ -12,7 +12,7 @@ sys.path.insert(0, __file__.rsplit("/", 1)[0])
 import scratch
 from scratch import frame, frames, mount, node, unmount
 
-from gasan.node import config, log, losses, recover
+from gasan.node import config, jobs, log, losses, recover
 from gasan.node.clock import Clock
 from gasan.node.sampler import Sampler
 from gasan.node.spool import Spool
@@ -254,6 +254,68 @@ def test_a_batch_is_due_by_age_and_by_size():
     assert not sampler.due(), "the size of the last frames is learnt"
 
 
+# Jobs
+
+
+class Orders:
+    def __init__(self, fail):
+        self.fail = fail
+        self.done = []
+
+    async def command(self, name, args):
+        self.done.append(name)
+        if name in self.fail:
+            raise ValueError(name)
+        return 0, name
+
+
+def test_jobs_go_on_after_one_for_whose_answer_there_is_no_memory():
+    answers = []
+    trace = log.trace
+
+    def no_memory(error):
+        raise MemoryError
+
+    orders = Orders(["bad"])
+    work = jobs.Jobs(orders, lambda kind, body: answers.append(cbor.loads(body)))
+
+    async def main():
+        log.trace = no_memory
+        assert work.add(0x17, [1, "bad", []])
+        await asyncio.sleep_ms(5)
+        log.trace = trace
+        assert work.add(0x17, [2, "good", []])
+        await asyncio.sleep_ms(5)
+
+    asyncio.run(main())
+    assert orders.done[-1] == "good" and answers[-1] == [2, 0, "good"], (orders.done, answers)
+
+
+def test_jobs_go_on_after_one_for_which_no_task_could_be_made():
+    answers = []
+    orders = Orders([])
+    work = jobs.Jobs(orders, lambda kind, body: answers.append(cbor.loads(body)))
+
+    def no_memory(coroutine):
+        raise MemoryError
+
+    create = asyncio.create_task
+
+    async def main():
+        asyncio.create_task = no_memory
+        try:
+            work.add(0x17, [1, "first", []])
+            assert False
+        except MemoryError:
+            pass
+        asyncio.create_task = create
+        assert work.add(0x17, [1, "first", []])
+        await asyncio.sleep_ms(5)
+
+    asyncio.run(main())
+    assert answers == [[1, 0, "first"]] and orders.done == ["first"], (answers, orders.done)
+
+
 # Batches and frames
 
 
@@ -357,6 +419,31 @@ def test_a_line_that_stays_busy_delays_a_commit_but_not_for_ever():
         await lock.acquire()
         await batcher.put(frame.HEALTH, {1: 1})
         assert lock.locked() and not free.locked()
+
+    asyncio.run(main())
+    assert heads(spool) == [(frame.HEALTH, 0)]
+    unmount(store)
+
+
+def test_a_line_that_falls_free_as_the_wait_for_it_ends_is_not_kept():
+    store, _ = mount(IMAGE)
+    _, batcher, spool = node(b"boot-one")
+    lock = asyncio.Lock()
+    batcher.locks.append(lock)
+
+    async def source():
+        await lock.acquire()
+        await asyncio.sleep_ms(1480)
+        lock.release()
+        time.sleep_ms(60)  # with an answer, until after the 1500 ms
+
+    async def main():
+        task = asyncio.create_task(source())
+        await asyncio.sleep_ms(0)
+        await batcher.put(frame.HEALTH, {1: 1})
+        await task
+        await asyncio.sleep_ms(20)
+        assert not lock.locked()
 
     asyncio.run(main())
     assert heads(spool) == [(frame.HEALTH, 0)]
@@ -633,6 +720,64 @@ def refuse(errno, then):
         del module.open
 
 
+class Full(list):
+    """A list that cannot grow."""
+
+    def append(self, item):
+        raise MemoryError
+
+
+def test_without_memory_for_a_segment_what_is_committed_stays():
+    store, _ = mount(IMAGE)
+    _, batcher, spool = node(b"boot-one")
+    for i in range(3):
+        asyncio.run(batcher.put(frame.HEALTH, {1: i}))
+    _, batcher, spool = node(b"boot-two")
+    spool.segments = Full(spool.segments)
+    try:
+        asyncio.run(batcher.put(frame.BOOT, {1: 1}))
+        assert False
+    except MemoryError:
+        pass
+    assert heads(spool) == [(frame.HEALTH, i) for i in range(3)] and not spool.debts
+    spool.segments = list(spool.segments)
+    asyncio.run(batcher.put(frame.BOOT, {1: 1}))
+    assert heads(spool) == [(frame.HEALTH, i) for i in range(3)] + [(frame.BOOT, 0)]
+    unmount(store)
+
+
+def test_what_is_owed_stays_owed_until_it_is_written():
+    store, _ = mount(IMAGE)
+    _, batcher, spool = node(b"boot-one")
+    spool.owe([losses.TORN, b"boot-old", 3, 5, 7, 10, 20, {1: 7}])
+    encode = losses.content
+
+    def no_memory(item):
+        raise MemoryError
+
+    losses.content = no_memory
+    try:
+        asyncio.run(batcher.put(frame.HEALTH, {}))
+        assert False
+    except MemoryError:
+        pass
+    losses.content = encode
+    asyncio.run(batcher.put(frame.HEALTH, {}))
+    assert heads(spool) == [(frame.TOMBSTONE, 0), (frame.HEALTH, 1)]
+    assert content(frames(spool)[0])[:5] == [losses.TORN, b"boot-old", 3, 5, 7]
+    unmount(store)
+
+
+def test_a_tombstone_of_many_channels_fits_into_a_frame():
+    store, _ = mount(IMAGE)
+    _, batcher, spool = node(b"boot-one")
+    channels = {1000 + i: 70000 + i for i in range(250)}
+    spool.owe([losses.OVERFLOW, b"boot-old", 0, 70000, 1 << 30, 1 << 35, 1 << 36, channels])
+    asyncio.run(batcher.put(frame.HEALTH, {}))
+    assert content(frames(spool)[0])[4:] == [1 << 30, 1 << 35, 1 << 36, []]
+    unmount(store)
+
+
 def test_a_flash_that_fails_costs_frames_that_are_told_and_the_node_goes_on():
     store, _ = mount(IMAGE)
     sampler, batcher, spool = node(b"boot-one", 16384)
@@ -652,6 +797,33 @@ def test_a_flash_that_fails_costs_frames_that_are_told_and_the_node_goes_on():
     stone = content(frames(spool)[2])
     assert stone[:5] == [losses.UNSENDABLE, b"boot-one", 2, 6, 18] and stone[7] == [0, 9, 1, 9], stone
     assert batcher.lost == 18 and batcher.count == 30
+    unmount(store)
+
+
+def test_a_flash_that_fails_without_memory_for_details_is_told_all_the_same():
+    store, _ = mount(IMAGE)
+    sampler, batcher, spool = node(b"boot-one", 16384)
+    group = sampler.group([0, 1], b"\x01\x01", 100)
+    errno = [0]
+    of = losses.of
+
+    def no_memory(data, reason):
+        raise MemoryError
+
+    def life():
+        asyncio.run(batcher.put(frame.BOOT, {1: 1}))
+        errno[0] = 5
+        losses.of = no_memory
+        fill(sampler, group, 3)
+        asyncio.run(batcher.flush())
+        losses.of = of
+        errno[0] = 0
+        asyncio.run(batcher.put(frame.HEALTH, {}))
+
+    refuse(errno, life)
+    assert heads(spool) == [(frame.BOOT, 0), (frame.TOMBSTONE, 2), (frame.HEALTH, 3)]
+    assert content(frames(spool)[1])[:5] == [losses.UNSENDABLE, b"boot-one", 1, 1, 6]
+    assert batcher.lost == 6 and sampler.waiting == 0
     unmount(store)
 
 
