@@ -157,7 +157,7 @@ class BareGateway:
         if isinstance(event, FrameReceived):
             self._take_frame(event.data)
         elif isinstance(event, Status):
-            self.status = event.values
+            self.status = {**self.status, **event.values}
             for key, value in event.values.items():
                 self.low[key] = min(value, self.low.get(key, value))
         elif isinstance(event, Text):
