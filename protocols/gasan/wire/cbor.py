@@ -161,7 +161,10 @@ def _rare() -> "Any":
 def loads(data: "Buffer", max_depth: int = 16, max_items: int = 16384) -> "Any":
     """The one item that ``data`` holds. Raises CBORError."""
     reader = Reader(data, max_items)
-    value = reader.value(max_depth)
+    try:
+        value = reader.value(max_depth)
+    except RuntimeError:
+        raise CBORError("nested deeper than this machine's stack")  # rp2 has 8 KB
     if reader.pos != len(data):
         raise CBORError("bytes after the item")
     return value
