@@ -118,7 +118,7 @@ print(columns(), counts())
 def test_without_a_packet_id_equal_content_is_taken_again_after_a_quarter_of_the_timeout() -> None:
     out = on_vm(
         """
-source._sensors[0].timeout = 400
+source.sensors[0].timeout = 400
 hear(bytes.fromhex("02ca09"))
 hear(bytes.fromhex("02ca09"))
 await settled()
@@ -182,7 +182,7 @@ print(sampler.sampled, counts())
 def test_silence_is_one_stale_row_per_timeout_and_starts_the_scan_again() -> None:
     out = on_vm(
         """
-source._sensors[0].timeout = 600
+source.sensors[0].timeout = 600
 await asyncio.sleep_ms(300)
 hear(bytes.fromhex("0001 02ca09"))
 heard = ticks_ms()
@@ -280,7 +280,7 @@ def sealed(objects: str, counter: int, key: bytes = KEY) -> str:
 
 
 SEALED_BUS = f"""
-from gasan.node import secrets
+from gasan.node import ble_formats, secrets
 secrets.keys = lambda: {{ADDRESS: {KEY}}}
 task.cancel()
 await settled()
@@ -330,7 +330,7 @@ def test_adverts_that_are_not_believed_do_not_keep_a_sensor_alive() -> None:
     out = on_vm(
         SEALED_BUS
         + f"""
-source._sensors[0].timeout = 400
+source.sensors[0].timeout = 400
 {sealed("02ca09", 1000)}
 await settled()
 while sampler.sampled < 4:
@@ -352,7 +352,7 @@ def test_keys_may_come_later() -> None:
 {sealed("02ca09", 1000)}
 await settled()
 secrets.keys = lambda: {{ADDRESS: {KEY}}}
-source.take_keys()
+ble_formats.take_key('press', source.sensors[0].advert, ADDRESS)
 {sealed("02ca09", 1001)}
 await settled()
 print(columns(), counts())

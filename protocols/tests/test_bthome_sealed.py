@@ -30,7 +30,7 @@ def sealed(
 
 
 def receiver(key: bytes | None = KEY, sender: bytes = SENDER) -> Sealed:
-    return Sealed(sender, None if key is None else ccm.Seal(ecb(key)))
+    return Sealed(sender, None if key is None else ccm.Seal(ecb(key)), 256)
 
 
 def heard(view: Sealed, service_data: bytes) -> int:
@@ -127,6 +127,13 @@ def test_what_is_not_made_with_the_key() -> None:
     assert heard(view, good) == bthome.READABLE  # none of these has moved the counter
     assert heard(view, b"") == bthome.FOREIGN
     assert heard(view, b"\x21" + good[1:]) == bthome.FOREIGN
+
+
+def test_more_than_there_is_room_for() -> None:
+    view = Sealed(SENDER, ccm.Seal(ecb(KEY)))
+    assert heard(view, sealed(b"\x01\x61" * 16, 1)) == ccm.FORGED
+    assert heard(view, sealed(b"\x01\x61" * 15, 1)) == bthome.READABLE
+    assert view.objects == 15
 
 
 def test_without_a_key_nothing_is_read() -> None:

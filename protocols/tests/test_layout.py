@@ -211,6 +211,7 @@ def test_encrypted_beacons() -> None:
         assert opened(view, good[:size]) in (ccm.FORGED, ccm.REPLAYED), size
     assert opened(view, beacon(PAIR, 0x02000000, KEY, control=0x3050)) == ENCRYPTED  # that of version 3
     assert opened(view, good) == READABLE
+    assert opened(view, beacon(PAIR * 5, 0x03000000, KEY)) == ccm.FORGED  # more than there is room for
     view.seal = None
     assert opened(view, beacon(PAIR, 0x03000000, KEY)) == ENCRYPTED
 

@@ -165,7 +165,8 @@ class Node:
 
             add(self, buses)
             del add  # or its module stays
-            _forget("gasan.node", "sources", "plan")
+            _forget("gasan.node", "sources", "plan", "secrets")
+            _forget("gasan.wire", "lockbox")
         buses = None
         self.batcher.collect()
         gc.threshold(gc.mem_free() // 4)

@@ -35,7 +35,6 @@ _IRQ_SCAN_RESULT = const(5)
 _IRQ_SCAN_DONE = const(6)
 
 _BTHOME = const(0)  # formats of a sensor
-_BTHOME_SEALED = const(1)
 _REPEATED = const(3)  # what a decoder of gasan.wire.ccm says
 _SLOTS = const(16)
 _ADVERT = const(31)  # bytes of advertising data, as the ports of MicroPython report them
@@ -69,14 +68,14 @@ class _Sensor:
             raise ValueError("a BLE device that this firmware does not take")
         self.advert = advert
         self.told = 0
-        if form != _BTHOME:
-            from gasan.node import ble_formats
-
-            self.advert = ble_formats.advert(spec)
-        if form <= _BTHOME_SEALED:
+        if form == _BTHOME:
             for _, object_id, _, code, _ in self.items:
                 if bthome.width(object_id) > columns.width(code):
                     raise ValueError("a BTHome value that does not fit its channel")
+        else:
+            from gasan.node import ble_formats
+
+            self.advert = ble_formats.advert(spec)
         self.heard = ticks_ms()
         self.kinds: "dict[int, _Kind]" = {}
         every = (1 << len(self.items)) - 1
@@ -106,8 +105,7 @@ class Source:
         self._window_us = params.get(2, 50) * 1000
         self._sampler = sampler
         plain = bthome.Advert()
-        self._sensors = [_Sensor(spec, sampler, plain) for spec in bus[3]]
-        self.take_keys()
+        self.sensors = [_Sensor(spec, sampler, plain) for spec in bus[3]]
         self._ble = bluetooth.BLE()
         self._scanning = False
         self._next_try = ticks_ms()
@@ -119,20 +117,13 @@ class Source:
         self._flag = ThreadSafeFlag()
         # One bit per last byte of a wanted address, so that strangers cost the interrupt one look.
         self._wanted = bytearray(32)
-        for sensor in self._sensors:
+        for sensor in self.sensors:
             self._wanted[sensor.address[5] >> 3] |= 1 << (sensor.address[5] & 7)
         self._value = bytearray(8)
 
-    def take_keys(self) -> None:
-        """Take the keys of sensors that encrypt from flash; they may have changed."""
-        if any(getattr(sensor.advert, "sealed", False) for sensor in self._sensors):
-            from gasan.node import ble_formats
-
-            ble_formats.take_keys(self._sensors)
-
     async def run(self) -> None:
         """Listen until cancelled."""
-        for sensor in self._sensors:
+        for sensor in self.sensors:
             sensor.heard = ticks_ms()
         self._scanning = False
         self._next_try = ticks_ms()
@@ -161,7 +152,7 @@ class Source:
             address = data[1]
             if not self._wanted[address[5] >> 3] >> (address[5] & 7) & 1:
                 return
-            sensors = self._sensors
+            sensors = self.sensors
             for i in range(len(sensors)):
                 if sensors[i].address == address:
                     advert = data[4]
@@ -195,7 +186,7 @@ class Source:
             if (self._put - self._got) & _COUNT > _SLOTS:
                 continue  # written over while it was copied
             self._got = (self._got + 1) & _COUNT
-            self._take(self._sensors[slot[0]], slot, _HEAD + slot[1])
+            self._take(self.sensors[slot[0]], slot, _HEAD + slot[1])
 
     def _take(self, sensor: _Sensor, slot: bytearray, end: int) -> None:
         """Decode one advertisement and hand its row on, unless it repeats the last one."""
@@ -269,7 +260,7 @@ class Source:
     def _silence(self) -> None:
         """A stale row for each sensor that was silent for its timeout, and a fresh start of the scan."""
         now = ticks_ms()
-        for sensor in self._sensors:
+        for sensor in self.sensors:
             if ticks_diff(now, sensor.heard) >= sensor.timeout:
                 sensor.heard = ticks_add(sensor.heard, sensor.timeout)
                 seal = getattr(sensor.advert, "seal", None)

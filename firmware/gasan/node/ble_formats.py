@@ -4,7 +4,7 @@ Loaded only where a sensor of the config needs it.
 """
 
 from gasan.node import log
-from gasan.wire import ccm, columns
+from gasan.wire import bthome, ccm, columns
 from micropython import const
 
 TYPE_CHECKING = const(0)
@@ -31,15 +31,17 @@ def advert(spec: list) -> "Any":
     Raises ValueError for what this firmware does not take.
     """
     form = spec[2]
+    made: "Any" = None
+    fields = None
     if form == _BTHOME_SEALED:
         from gasan.wire.bthome_sealed import Sealed
 
-        return Sealed(spec[1], None)
-    if form == _LAYOUT:
+        made = Sealed(spec[1], None)
+    elif form == _LAYOUT:
         from gasan.wire.layout import Layout
 
         matches, fields, counted = spec[5]
-        made: "Any" = Layout(matches, fields, counted)
+        made = Layout(matches, fields, counted)
     elif form == _MIBEACON or form == _MIBEACON_SEALED:
         from gasan.wire.mibeacon import MiBeacon
 
@@ -48,27 +50,27 @@ def advert(spec: list) -> "Any":
     else:
         raise ValueError("a BLE format that this firmware does not know")
     for item in spec[4]:
-        if fields[item[1]][2] & _WIDTH > columns.width(item[3]):
+        width = fields[item[1]][2] & _WIDTH if fields else bthome.width(item[1])
+        if width > columns.width(item[3]):
             raise ValueError("a value that does not fit its channel")
+    take_key(spec[0], made, spec[1])
     return made
 
 
-def take_keys(sensors: list) -> None:
-    """Give those sensors that encrypt their keys; with another key a counter begins anew."""
+def take_key(name: str, decoder: "Any", address: bytes) -> None:
+    """Give a decoder that wants one the sensor's key from flash; with another key the counter begins anew."""
+    if not getattr(decoder, "sealed", False):
+        return
     from cryptolib import aes
     from gasan.node import secrets
 
-    keys = secrets.keys()
-    for sensor in sensors:
-        if not getattr(sensor.advert, "sealed", False):
-            continue
-        key = keys.get(sensor.address)
-        seal = sensor.advert.seal
-        if key is None:
-            log.warn("ble: %s has no key on this node: gasan ble key" % sensor.name)
-            sensor.advert.seal = None
-        elif seal is None or seal.key != key:
-            sensor.advert.seal = ccm.Seal(aes(key, 1).encrypt, key)
+    key = secrets.keys().get(address)
+    seal = decoder.seal
+    if key is None:
+        log.warn("ble: %s has no key on this node: gasan ble key" % name)
+        decoder.seal = None
+    elif seal is None or seal.key != key:
+        decoder.seal = ccm.Seal(aes(key, 1).encrypt, key)
 
 
 def why(state: int) -> str:

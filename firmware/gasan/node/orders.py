@@ -69,9 +69,11 @@ class Orders:
             self._keys = Incoming()
         wanted, answer, new = await self._node.batcher.quietly(self._keys.receive, name, total, offset, data)
         if new:
+            from gasan.node import ble_formats
+
             for _, source in self._node.sources:
-                if hasattr(source, "take_keys"):
-                    source.take_keys()
+                for sensor in getattr(source, "sensors", ()):
+                    ble_formats.take_key(sensor.name, sensor.advert, sensor.address)
         return wanted, answer
 
     def confirm(self) -> None:

@@ -1,12 +1,12 @@
 """Secrets beside the node's own key: those of BLE sensors, in /secret/ble. Loaded only where they are used.
 
-The file is what the gateway sends: CBOR {address: key}, locked with the node's key (gasan.wire.lockbox).
+The file is what the gateway sends: CBOR {address: key}, locked with the node's key (gasan.wire.lockbox). The
+app drops this module after the start; the next order imports it again.
 """
 
 import hashlib
 
-from gasan.node import config, log
-from gasan.ota import slots
+from gasan.node import log
 from gasan.wire import cbor, lockbox
 from micropython import const
 
@@ -68,7 +68,9 @@ class Incoming:
         except ValueError as e:
             log.error("keys of sensors: %s" % e)
             return 0, _REFUSED, False
-        slots.replace(folder + "/ble", box)
+        from gasan.ota.slots import replace
+
+        replace(folder + "/ble", box)
         return total, _COMPLETE, True
 
 
@@ -78,7 +80,7 @@ def _name(box: bytes) -> bytes:
 
 def _unlock(box: bytes) -> "dict[bytes, Any]":
     with open(folder + "/key", "rb") as f:
-        key = config.key(f.read())[2]
+        key = cbor.loads(f.read())[2]
     found = cbor.loads(lockbox.unlock(key, box))
     if not isinstance(found, dict):
         raise ValueError("no keys")

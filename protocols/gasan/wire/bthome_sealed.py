@@ -22,7 +22,7 @@ else:
             return value
 
 
-_TEXT_MAX = const(256)
+_ROOM = const(32)  # bytes; what a board hears has 31 at most
 
 
 class Sealed(bthome.Advert):
@@ -30,10 +30,10 @@ class Sealed(bthome.Advert):
 
     address: 6 bytes as printed. seal: of the sensor's key; while it is None, what is encrypted stays
     ENCRYPTED. When `open` has said READABLE, `buf[start:end]` is the device information and the objects,
-    deciphered.
+    deciphered. room: more than the bytes of the longest objects; longer ones are FORGED.
     """
 
-    def __init__(self, address: bytes, seal: "ccm.Seal | None") -> None:
+    def __init__(self, address: bytes, seal: "ccm.Seal | None", room: int = _ROOM) -> None:
         super().__init__()
         self.sealed = True
         self.seal = seal
@@ -41,7 +41,7 @@ class Sealed(bthome.Advert):
         self._nonce = bytearray(13)
         self._nonce[6] = 0xD2
         self._nonce[7] = 0xFC
-        self._text = bytearray(_TEXT_MAX)
+        self._text = bytearray(room)
 
     def open(self, buf: "Buffer", start: int, end: int) -> int:
         state = super().open(buf, start, end)
@@ -65,7 +65,7 @@ class Sealed(bthome.Advert):
             for i in range(6):
                 nonce[i] = buf[start + 5 - i]
             start += 6
-        if start >= counter:
+        if not 0 < counter - start < len(self._text):
             return ccm.FORGED
         nonce[9:] = buf[counter:tag]
         count = buf[counter] | buf[counter + 1] << 8 | buf[counter + 2] << 16 | buf[counter + 3] << 24

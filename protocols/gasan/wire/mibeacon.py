@@ -47,7 +47,7 @@ _CAPABILITY = const(0x0020)
 _OBJECTS = const(0x0040)
 _MESH = const(0x0080)
 _MORE = const(0x11)
-_TEXT_MAX = const(256)
+_ROOM = const(32)  # bytes of objects; what a board hears has 31 in all
 _TRAILER = const(7)  # upper counter and tag
 
 
@@ -64,7 +64,7 @@ class MiBeacon(_fields.Fields):
         self.sealed = sealed
         self._address = bytes([address[5 - i] for i in range(6)])
         self._nonce = bytearray(12)
-        self._text = bytearray(_TEXT_MAX)
+        self._text = bytearray(_ROOM)
 
     def open(self, buf: "Buffer", start: int, end: int) -> int:
         """Look at the AD structures in buf[start:end], at most 255 bytes."""
@@ -106,7 +106,7 @@ class MiBeacon(_fields.Fields):
         if seal is None or control >> 12 < 4:
             return ENCRYPTED
         upper = stop - _TRAILER
-        if at >= upper:
+        if not 0 < upper - at <= _ROOM:
             return ccm.FORGED
         nonce = self._nonce
         nonce[:6] = self._address
