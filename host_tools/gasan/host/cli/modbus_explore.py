@@ -9,6 +9,7 @@ from typing import Any
 import click
 from gasan.host.cli.exit_codes import ExitCode
 from gasan.host.cli.options import command_options, json_option
+from gasan.host.cli.progress import progress_bar
 from gasan.host.errors import InputError, TryAgainError
 from gasan.host.i18n import _
 from gasan.host.modbus.blocks import FUNCTIONS, Reading, read_again, read_range
@@ -19,8 +20,6 @@ from gasan.host.modbus.scan import identify
 from gasan.host.modbus.seen import Candidate, Seen, Snapshot, parse_seen, rank
 from gasan.host.modbus.settings import PARITIES, Setting
 from gasan.host.profiles import read_profile
-from rich.console import Console
-from rich.progress import Progress
 
 __all__ = ["explore"]
 
@@ -126,8 +125,8 @@ def explore(
             raise TryAgainError(
                 _("nothing fits, so no profile was written; see what was found without --draft")
             )
-        longest = max(reading.longest for reading in readings)
-        text = draft(seens, chosen, identity=identity, longest=longest, day=date.today().isoformat())
+        limit = min(reading.limit for reading in readings)
+        text = draft(seens, chosen, identity=identity, limit=limit, day=date.today().isoformat())
         _write(file, text)
     if as_json:
         click.echo(json.dumps(_described(readings, seens, ranked, file, interrupted), ensure_ascii=False))
@@ -164,7 +163,7 @@ def _open(where: str, setting: Setting) -> SerialLine | TcpLine:
 
 def _read_all(line: Asker, unit: int, readings: list[Reading], low: int, high: int, timeout_s: float) -> None:
     count = high - low + 1
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with progress_bar() as bar:
         for reading in readings:
             task = bar.add_task(reading.table, total=count)
             read_range(
@@ -183,7 +182,7 @@ def _repeat(
 ) -> list[Snapshot]:
     """The same registers again, to see what moves."""
     out: list[Snapshot] = []
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with progress_bar() as bar:
         for _time in bar.track(range(times), description=_("reading again")):
             time.sleep(every)
             out.append({one.table: read_again(line, unit, one, timeout_s) for one in readings})

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from gasan.host.cli.exit_codes import ExitCode
 from gasan.host.cli.options import command_options, json_option
+from gasan.host.cli.progress import progress_bar
 from gasan.host.i18n import _
 from gasan.host.modbus.order import Timing
 from gasan.host.modbus.ports import SerialLine, TcpLine, is_serial, parse_host
@@ -22,9 +23,6 @@ from gasan.host.modbus.settings import (
     parse_stops,
     parse_units,
 )
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 
 __all__ = ["scan"]
 
@@ -83,7 +81,7 @@ def scan(
     timing = Timing() if timeout_ms is None else Timing(timeout_ms / 1000, 2.5 * timeout_ms / 1000)
     start = time.monotonic()
     interrupted = False
-    with SerialLine(where, settings[0]) as line, _bar() as bar:
+    with SerialLine(where, settings[0]) as line, progress_bar() as bar:
         task = bar.add_task("", total=None)
 
         def watch(progress: Progress) -> None:
@@ -112,7 +110,7 @@ def _scan_tcp(where: str, units: str | None, timeout_ms: int, as_json: bool) -> 
     chosen = list(TCP_UNITS) if units is None else parse_units(units, most=255)
     report = TcpReport()
     interrupted = False
-    with TcpLine(*parse_host(where)) as line, _bar() as bar:
+    with TcpLine(*parse_host(where)) as line, progress_bar() as bar:
         task = bar.add_task("", total=len(chosen))
 
         def watch(done: int, unit: int) -> None:
@@ -137,11 +135,6 @@ def _scan_tcp(where: str, units: str | None, timeout_ms: int, as_json: bool) -> 
     else:
         _say(tcp_lines(report, where), interrupted)
     return _code(interrupted, bool(report.devices))
-
-
-def _bar() -> Bar:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    return Bar(*columns, console=Console(stderr=True), transient=True)
 
 
 def _announce(longest_s: float) -> None:

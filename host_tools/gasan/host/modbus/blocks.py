@@ -20,7 +20,6 @@ _TRIES = 3
 _TRIES_LATER = 2  # once it is known to answer
 _PATIENCE = 5  # times its slowest answer so far, and at least so long:
 _PATIENCE_LEAST_S = 0.1
-_SILENT_MAX = 4  # blocks in a row that stay unanswered before the device counts as gone
 _ILLEGAL_FUNCTION, _ILLEGAL_ADDRESS, _ILLEGAL_VALUE, _BUSY = 1, 2, 3, 6
 
 
@@ -29,6 +28,7 @@ class Reading:
     """What a table of a device holds, as far as it was read. refused: addresses that it does not have.
 
     blocks: (first address, count) of the requests that were answered. no_table: it knows no such function.
+    longest: registers of the longest block that was answered. limit: what it said one may ask for at most.
     """
 
     table: str
@@ -38,6 +38,7 @@ class Reading:
     blocks: list[tuple[int, int]] = field(default_factory=list)
     no_table: bool = False
     longest: int = 0
+    limit: int = _LONGEST
     slowest_s: float = 0.0
     requests: int = 0
 
@@ -50,15 +51,14 @@ def read_range(
     last: int,
     *,
     timeout_s: float,
-    longest: int = _LONGEST,
     watch: Callable[[int], None] = lambda _done: None,
 ) -> None:
     """Read registers `first` to `last` into `reading`; interrupt it by any exception.
 
     watch: called with the number of registers that are done. Raises TryAgainError when nobody answers.
     """
-    most = longest
-    silent_blocks = 0
+    _check_alive(line, unit, reading, first, timeout_s)
+    most = reading.limit
     todo = [(first, last - first + 1)]
     while todo:
         start, count = todo.pop()
@@ -69,7 +69,6 @@ def read_range(
         reply = _read(line, unit, reading, start, count, timeout_s)
         code = reply.code if reply.kind is Kind.EXCEPTION else 0
         if reply.kind is Kind.ANSWER:
-            silent_blocks = 0
             _keep(reading, start, count, reply.pdu)
         elif code == _ILLEGAL_FUNCTION:
             reading.no_table = True
@@ -77,24 +76,30 @@ def read_range(
         elif absent_behind_gateway(reply):
             raise TryAgainError(_("the gateway has no unit {unit}").format(unit=unit))
         elif code == _ILLEGAL_VALUE and count > max(1, reading.longest):
-            most = max(1, count // 2)
+            most = reading.limit = max(1, count // 2)
             todo.append((start, count))
         elif count > 1:
             # Halves that begin at even distances, so that a value of two registers is not cut.
             half = count // 2 if count < 4 else count // 4 * 2
             todo += [(start + half, count - half), (start, half)]
-            silent_blocks = 0 if code else silent_blocks + 1
         elif code:
             reading.refused.add(start)
-            silent_blocks = 0
         else:
             reading.silent.add(start)
-            silent_blocks += 1
-        if silent_blocks >= _SILENT_MAX and not reading.registers and not reading.refused:
-            raise TryAgainError(
-                _("unit {unit} does not answer; look for it with: gasan modbus scan").format(unit=unit)
-            )
     watch(last - first + 1)
+
+
+def _check_alive(line: Asker, unit: int, reading: Reading, first: int, timeout_s: float) -> None:
+    """Raises TryAgainError when neither the first register nor what a scan asks for brings any answer.
+
+    After that silence means that a block is not there: some devices say nothing instead of refusing.
+    """
+    for table, address in ((reading.table, first), ("holding", 0)):
+        if _read(line, unit, Reading(table), address, 1, timeout_s).there:
+            return
+    raise TryAgainError(
+        _("unit {unit} does not answer; look for it with: gasan modbus scan").format(unit=unit)
+    )
 
 
 def read_again(line: Asker, unit: int, reading: Reading, timeout_s: float) -> dict[int, int]:

@@ -31,12 +31,12 @@ def draft(
     chosen: Sequence[Candidate | None],
     *,
     identity: Identity | None,
-    longest: int,
+    limit: int,
     day: str,
 ) -> str:
     """The text of the profile; at least one of `chosen` must be there.
 
-    longest: registers that one request may ask for. day: when the display was read.
+    limit: registers that one request may ask for. day: when the display was read.
     """
     pairs = [(seen, one) for seen, one in zip(seens, chosen, strict=True) if one is not None]
     names = _names(pairs)
@@ -50,7 +50,7 @@ def draft(
         'kind = "modbus"',
         'verified = "simulated"',
         f"default = [{', '.join(map(_text, names))}]",
-        f"max_registers = {longest}",
+        f"max_registers = {limit}",
         "",
         "[profile.source]",
         'title = "the display of the device"',

@@ -23,7 +23,7 @@ _STRUCTS = {
 _BCD = {"bcd16": 2, "bcd32": 4}
 _FLOATS, _RARE_FLOATS = (1e-3, 1e8), (1e-1, 1e5)
 _WHOLE, _RARE_WHOLE = 1 << 28, 1 << 20
-_TEXT_LEAST = 4  # characters
+_TEXT_LEAST = 5  # characters
 
 
 @dataclass(frozen=True, order=True)
@@ -95,7 +95,7 @@ def plausible(form: Form, value: int | float, registers: Mapping[int, int], addr
         low, high = _RARE_FLOATS if rare else _FLOATS
         return low <= abs(value) <= high
     if form.type in _BCD:
-        return not rare and any(word > 9 for word in words)
+        return form.order == "ABCD" and any(word > 9 for word in words)
     if form.words == 1:
         return form.order == "ABCD" and (form.type == "u16" or value < 0)
     # Longer integers: the high part is used a little, or is all sign.
@@ -109,7 +109,7 @@ def bits_of(word: int) -> list[int]:
 
 
 def text_of(registers: Mapping[int, int], address: int) -> tuple[str, int]:
-    """Text that begins at `address`, and its registers; ("", 0) when less than four characters do."""
+    """Text that begins at `address`, and its registers; ("", 0) when less than five characters do."""
     best = ("", 0)
     for swapped in (False, True):
         text = ""

@@ -5,6 +5,7 @@ no read, so that a mistake further up cannot reach a machine.
 """
 
 import contextlib
+import errno
 import os
 import re
 import select
@@ -16,7 +17,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import serial
-from gasan.host.errors import InputError, TryAgainError
+from gasan.host.errors import GasanError, InputError, TryAgainError
 from gasan.host.i18n import _
 from gasan.host.modbus.frames import Kind, Reply, judge_pdu, judge_rtu, rtu
 from gasan.host.modbus.settings import Setting
@@ -78,15 +79,8 @@ class SerialLine:
                 timeout=0,
                 exclusive=True,
             )
-        except serial.SerialException as error:
-            raise TryAgainError(_why(port, error)) from error
-        except (ValueError, OSError, termios.error) as error:
-            reason = str(error)
-            raise InputError(
-                _("{port} is not a serial port ({reason}); see the list with: ls /dev/serial/by-id").format(
-                    port=port, reason=reason
-                )
-            ) from error
+        except (serial.SerialException, ValueError, OSError, termios.error) as error:
+            raise _open_error(port, error) from error
         self._fd = self._port.fileno()
         self.configure(setting)
 
@@ -275,19 +269,22 @@ class TcpLine:
         self.close()
 
 
-def _why(port: str, error: serial.SerialException) -> str:
-    """The sentence for a port that does not open."""
+def _open_error(port: str, error: Exception) -> GasanError:
+    """Why a port does not open, in a sentence."""
     path = Path(port)
     if path.is_absolute() and not path.exists():
         said = _("no such port: {port}; is the cable plugged in? See the list with: ls /dev/serial/by-id")
-        return said.format(port=port)
-    if isinstance(error.__context__, PermissionError) or error.errno in (1, 13):
+        return TryAgainError(said.format(port=port))
+    code = getattr(error, "errno", None)
+    if code in (errno.EACCES, errno.EPERM):
         said = _(
             "permission denied for {port}; add yourself to group dialout: sudo usermod -aG dialout $USER"
         )
-        return said.format(port=port)
-    if error.errno in (11, 16) or "lock" in str(error):
+        return TryAgainError(said.format(port=port))
+    if code in (errno.EBUSY, errno.EAGAIN):
         said = _("{port} is in use by another program; stop it first (a gateway, for example)")
-        return said.format(port=port)
-    said = _("{port} cannot be opened ({reason})")
-    return said.format(port=port, reason=str(error))
+        return TryAgainError(said.format(port=port))
+    if isinstance(error, ValueError) or isinstance(error.__context__, termios.error):
+        said = _("{port} is not a serial port; see the list with: ls /dev/serial/by-id")
+        return InputError(said.format(port=port))
+    return TryAgainError(_("{port} cannot be opened ({reason})").format(port=port, reason=str(error)))

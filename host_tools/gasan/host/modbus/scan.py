@@ -165,7 +165,10 @@ class Scan:
         """Listen at one setting after the other until whole frames are heard."""
         size = len(heard)
         # Parity cannot be heard without parity checking, so one setting per baud rate is enough.
-        for setting in {one.baudrate: one for one in reversed(self._settings)}.values():
+        bauds: dict[int, Setting] = {}
+        for one in self._settings:
+            bauds.setdefault(one.baudrate, one)
+        for setting in bauds.values():
             self._line.configure(setting)
             self._show(setting, None)
             more = self._line.listen(_LISTEN_EACH_S)
