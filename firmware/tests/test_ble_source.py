@@ -363,3 +363,51 @@ print(columns(), counts())
         "W ble: press: it encrypts, and no key is known",
         "[(10, [2506])] [2, 0, 1]",
     ]
+
+
+LAYOUT_BUS = """
+task.cancel()
+await settled()
+FIELDS = [[0, 1, 0x32, b"\\x80\\x00\\xff\\xff", 0, 0], [0, 3, 0x12], [0, 16, 0x12]]
+LAYOUT = [[[b"\\xff\\x99\\x04", b"\\x05", 24]], FIELDS, True]
+await started([2, "hall", {}, [["tag", ADDRESS, 2, 60000, [[10, 0, 0, 2, 0], [20, 1, 0, 1, 0]], LAYOUT]]])
+def tag(temperature, sequence):
+    data = b"\\xff\\x99\\x04\\x05" + temperature + b"\\x53\\x94" + bytes(11) + bytes([0, sequence]) + bytes(6)
+    Radio.handler(5, (1, ADDRESS, 0, -50, b"\\x02\\x01\\x06" + bytes([len(data)]) + data))
+"""
+
+
+@pytest.mark.parametrize("bits", [64, 32])
+def test_a_sensor_with_a_layout_of_its_own(bits: int) -> None:
+    out = on_vm(
+        LAYOUT_BUS
+        + """
+for temperature, sequence in (("12fc", 1), ("12fc", 1), ("12fc", 2), ("8000", 3)):
+    tag(bytes.fromhex(temperature), sequence)
+hear(bytes.fromhex("0001 02ca09"))  # BTHome, at its address
+await settled()
+print(columns(), [group[5] for group in rows()], counts())
+""",
+        bits,
+    )
+    # The last row's first column has a number that means "no value": it is kept, and marked so.
+    assert out == ["[([10, 20], [[4860, 0, -37628], 21396])] [[0, 1, 2, 1, 32]] [5, 0, 0]"]
+
+
+def test_tables_that_make_no_sense_are_refused() -> None:
+    out = on_vm(
+        LAYOUT_BUS
+        + """
+for items, table in (
+    ([[0, 0, 0, 9, 0]], LAYOUT),  # two bytes into a u8
+    ([[0, 9, 0, 2, 0]], LAYOUT),  # no such field
+    ([[0, 0, 0, 2, 0]], [[], FIELDS, True]),
+    ([[0, 0, 0, 2, 0]], [LAYOUT[0], [[0, 0, 0]], True]),
+):
+    try:
+        ble.Source([2, "hall", {}, [["tag", ADDRESS, 2, 60000, items, table]]], sampler, None)
+    except (ValueError, IndexError):
+        print("refused")
+"""
+    )
+    assert out == ["refused"] * 4

@@ -345,7 +345,7 @@ def decoder(spec: list[Any], key: str) -> Layout | MiBeacon:
         return Layout(*spec[5])
     made = MiBeacon(spec[1], spec[5], spec[2] == 4)
     if key:
-        made.seal = ccm.Seal(ecb(bytes.fromhex(key)))
+        made.seal = ccm.Seal(ccm.Ccm(ecb), bytes.fromhex(key))
     return made
 
 
@@ -436,7 +436,7 @@ def decode(view, advert, items, outs, goods):
 for spec, key, advert in {cases!r}:
     view = Layout(*spec[5]) if spec[2] == 2 else MiBeacon(spec[1], spec[5], spec[2] == 4)
     if key:
-        view.seal = ccm.Seal(cryptolib.aes(key, 1).encrypt)
+        view.seal = ccm.Seal(ccm.Ccm(lambda key: cryptolib.aes(key, 1).encrypt), key)
     goods = [None] * len(spec[4])
     outs = [bytearray(8) for _ in goods]
     state = 0

@@ -168,7 +168,7 @@ FIELDS = [[0x1004, 0, 2 | SIGNED], [0x100D, 0, 2 | SIGNED], [0x100D, 2, 2]]
 def receiver(key: bytes | None) -> MiBeacon:
     view = MiBeacon(SENDER, FIELDS, key is not None)
     if key:
-        view.seal = ccm.Seal(ecb(key))
+        view.seal = ccm.Seal(ccm.Ccm(ecb), key)
     return view
 
 
@@ -275,7 +275,7 @@ from gasan.wire.mibeacon import MiBeacon
 CORPUS = {CORPUS}
 views = [Layout({MATCHES}, {LAYOUT_FIELDS}, True)]
 views += [MiBeacon({SENDER}, {FIELDS}, False), MiBeacon({SENDER}, {FIELDS}, True)]
-views[2].seal = ccm.Seal(cryptolib.aes({KEY}, 1).encrypt)
+views[2].seal = ccm.Seal(ccm.Ccm(lambda key: cryptolib.aes(key, 1).encrypt), {KEY})
 out = bytearray(8)
 {DECODE}
 decode(CORPUS[0])

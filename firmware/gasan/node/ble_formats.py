@@ -18,6 +18,8 @@ _MIBEACON = const(3)
 _MIBEACON_SEALED = const(4)
 _WIDTH = const(0x0F)  # of a field's form: bytes of its value
 
+_ccm: "list[ccm.Ccm]" = []  # one for all sensors, when there is any that encrypts
+
 _WHY = {
     ccm.REPLAYED: "an old advertisement came again",
     ccm.FORGED: "an advertisement was not made with its key",
@@ -70,7 +72,9 @@ def take_key(name: str, decoder: "Any", address: bytes) -> None:
         log.warn("ble: %s has no key on this node: gasan ble key" % name)
         decoder.seal = None
     elif seal is None or seal.key != key:
-        decoder.seal = ccm.Seal(aes(key, 1).encrypt, key)
+        if not _ccm:
+            _ccm.append(ccm.Ccm(lambda key: aes(key, 1).encrypt))
+        decoder.seal = ccm.Seal(_ccm[0], key)
 
 
 def why(state: int) -> str:

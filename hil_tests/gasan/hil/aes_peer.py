@@ -1,6 +1,7 @@
 """AES by PyPI's `cryptography`: the block cipher that gasan.wire.ccm wants on CPython, and a CCM as judge."""
 
 from collections.abc import Callable
+from functools import cache
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
@@ -8,6 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 __all__ = ["ecb", "encipher"]
 
 
+@cache
 def ecb(key: bytes) -> Callable[[bytearray, bytearray], None]:
     """What ``cryptolib.aes(key, 1).encrypt`` is on a board."""
     encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()

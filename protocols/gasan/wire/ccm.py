@@ -1,7 +1,9 @@
 """AES-CCM (RFC 3610) as BLE advertisements use it: tag of 4 bytes, nonce of 11 to 13, and who may say what.
 
-The block cipher is passed in: ``encrypt(source, target)`` enciphers each 16 bytes of source (ECB) into
-target, which has the same length and may be the same buffer. On a board: ``cryptolib.aes(key, 1).encrypt``.
+The block cipher is passed in: ``cipher(key)`` returns ``encrypt(source, target)``, which enciphers each 16
+bytes of source (ECB) into target, of the same length and possibly the same buffer. On a board that is
+``lambda key: cryptolib.aes(key, 1).encrypt``: made for each advertisement, since a made one takes more memory
+than all else that is kept of a sensor.
 
 A tag of 4 bytes is guessed by one forged advertisement in 4,294,967,296: fit for advertisements, of which a
 radio hears some hundreds a second, and for nothing else.
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Buffer = bytes | bytearray | memoryview
-    Cipher = Callable[[bytearray, bytearray], object]
+    Cipher = Callable[[bytes], Callable[[bytearray, bytearray], object]]
 
     def const(value: int) -> int:
         return value
@@ -39,15 +41,16 @@ _LOW = const(100)  # counters that a sensor may have soon after it was switched 
 
 
 class Ccm:
-    """One key. It may allocate a little."""
+    """For all sensors one, made once; it allocates what the cipher takes, and a little."""
 
-    def __init__(self, encrypt: "Cipher") -> None:
-        self._encrypt = encrypt
+    def __init__(self, cipher: "Cipher") -> None:
+        self._cipher = cipher
         self._in = bytearray(48)  # counter block 0, counter block 1, first block of the MAC
         self._out = bytearray(48)
 
     def open(
         self,
+        key: bytes,
         nonce: "Buffer",
         more: int,
         buf: "Buffer",
@@ -62,6 +65,7 @@ class Ccm:
         At most 255 bytes. nonce: 11 to 13 bytes; more: a byte that is authenticated besides, or -1 for none.
         When the tag is wrong, out[at:] holds zeros.
         """
+        encrypt = self._cipher(key)
         given, made = self._in, self._out
         length = 14 - len(nonce)  # of the length field, less 1
         after = 1 + len(nonce)
@@ -74,23 +78,23 @@ class Ccm:
         given[31] = 1
         given[32] |= _FLAGS if more < 0 else _FLAGS | _WITH_MORE
         given[47] = size
-        self._encrypt(given, made)
+        encrypt(given, made)
         mac = bytearray(made[32:])
         if more >= 0:
             mac[1] ^= 1  # the length of that data, in 2 bytes
             mac[2] ^= more
-            self._encrypt(mac, mac)
+            encrypt(mac, mac)
         done = 0
         while done < size:
             if done:
                 given[31] = done // 16 + 1
-                self._encrypt(given, made)  # the other two blocks stay as they were
+                encrypt(given, made)  # the other two blocks stay as they were
             n = min(16, size - done)
             for i in range(n):
                 byte = buf[start + done + i] ^ made[16 + i]
                 out[at + done + i] = byte
                 mac[i] ^= byte
-            self._encrypt(mac, mac)
+            encrypt(mac, mac)
             done += n
         wrong = 0
         for i in range(TAG_SIZE):
@@ -102,18 +106,16 @@ class Ccm:
 
 
 class Seal:
-    """The key of one sensor, and how far its counter has come: what is older than that is a replay.
+    """The key of one sensor (16 bytes), and how far its counter has come: what is older is a replay.
 
     A sensor that gets a new battery counts from 0 again. That is taken only after `fell_silent`, and only for
     the first hundred counts, so that a recording from those is all that could be played to a receiver, and
     only in the place of a sensor that does not send. The first counter of all is taken as it comes.
-
-    key: kept for who wants to know which one this is.
     """
 
-    def __init__(self, encrypt: "Cipher", key: bytes = b"") -> None:
+    def __init__(self, ccm: Ccm, key: bytes) -> None:
         self.key = key
-        self._ccm = Ccm(encrypt)
+        self._ccm = ccm
         self._counter = -1
         self._tag = bytearray(TAG_SIZE)
         self._silent = False
@@ -143,7 +145,7 @@ class Seal:
             return REPEATED
         if counter < self._counter and not (self._silent and counter < _LOW):
             return REPLAYED
-        if not self._ccm.open(nonce, more, buf, start, end, tag, out, at):
+        if not self._ccm.open(self.key, nonce, more, buf, start, end, tag, out, at):
             return FORGED
         self._counter = counter
         self._silent = False

@@ -55,10 +55,10 @@ class Case:
 class SealedCase(Case):
     """Every advertisement is a new one: the counter begins anew."""
 
-    encrypt: "Any" = None
+    ccm: "Any" = None
 
     def decode(self) -> None:
-        self.view.seal = ccm.Seal(self.encrypt)
+        self.view.seal = ccm.Seal(self.ccm, KEY)
         super().decode()
 
 
@@ -71,7 +71,7 @@ def sealed() -> Case:
     from gasan.wire.bthome_sealed import Sealed
 
     case = SealedCase(Sealed(ADDRESS, None), unhexlify(sys.argv[4]), ITEMS)
-    case.encrypt = aes(KEY, 1).encrypt
+    case.ccm = ccm.Ccm(lambda key: aes(key, 1).encrypt)
     return case
 
 
