@@ -62,7 +62,7 @@ def draft(
         label = name.replace("_", " ").capitalize()
         lines += [
             "",
-            f"# displayed {seen.text.replace(chr(10), ' ')}, read {float(one.value):g} ({one.fit.value})",
+            f"# displayed {' '.join(seen.text.split())}, read {float(one.value):g} ({one.fit.value})",
             f"[channel.{name}]",
             f"table = {_text(one.table)}",
             f"address = {one.address}",

@@ -191,17 +191,20 @@ class TcpLine:
     def ask(self, unit: int, pdu: bytes, timeout_s: float) -> Reply:
         """Send a request; its answer has to come within `timeout_s`. Answers to others are passed over."""
         check_read(unit, pdu)
-        if self._socket is None:
-            self._connect()
-        self._number = self._number % 0xFFFF + 1
         body = bytes([unit]) + pdu
-        head = self._number.to_bytes(2, "big") + bytes(2) + len(body).to_bytes(2, "big")
         start = time.monotonic()
-        try:
-            came = self._exchange(head + body, start + timeout_s)
-        except OSError:
-            self.close()  # a connection that was closed while it was silent; the caller asks again
-            came = None
+        came = None
+        for _try in range(2):  # a connection that was closed while it was silent shows only now
+            if self._socket is None:
+                self._connect()
+            self._number = self._number % 0xFFFF + 1
+            head = self._number.to_bytes(2, "big") + bytes(2) + len(body).to_bytes(2, "big")
+            start = time.monotonic()
+            try:
+                came = self._exchange(head + body, start + timeout_s)
+                break
+            except OSError:
+                self.close()
         seconds = time.monotonic() - start
         if came is None:
             return Reply(Kind.SILENCE, seconds=seconds)

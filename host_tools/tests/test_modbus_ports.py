@@ -1,0 +1,116 @@
+"""Modbus TCP connections as they come: late and split answers, closed connections, nonsense."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from gasan.host.errors import TryAgainError
+from gasan.host.modbus.frames import Kind
+from gasan.host.modbus.ports import TcpLine
+
+READ = bytes([3, 0, 0, 0, 1])
+VALUE = bytes([3, 2, 0x12, 0x34])
+Answer = Callable[[socket.socket, bytes], None]
+
+
+def frame(number: bytes, unit: int, pdu: bytes) -> bytes:
+    return number + bytes(2) + (len(pdu) + 1).to_bytes(2, "big") + bytes([unit]) + pdu
+
+
+@contextmanager
+def server(*answers: Answer) -> Iterator[tuple[str, int]]:
+    """Listens; the n-th request, over whatever connections, is handed to the n-th of `answers`."""
+    waiting = list(answers)
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        while waiting:
+            try:
+                connection, _address = listening.accept()
+            except OSError:
+                return
+            with connection:
+                while waiting:
+                    try:
+                        request = connection.recv(12)
+                        if not request:
+                            break
+                        waiting.pop(0)(connection, request)
+                    except ConnectionError:
+                        break
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield listening.getsockname()
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join(10)
+
+
+def right(connection: socket.socket, request: bytes) -> None:
+    connection.sendall(frame(request[:2], request[6], VALUE))
+
+
+def late_one_first(connection: socket.socket, request: bytes) -> None:
+    stale = (int.from_bytes(request[:2], "big") - 1 & 0xFFFF).to_bytes(2, "big")
+    connection.sendall(frame(stale, 1, bytes([3, 2, 0xBA, 0xD0])) + frame(request[:2], request[6], VALUE))
+
+
+def in_pieces(connection: socket.socket, request: bytes) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for byte in frame(request[:2], request[6], VALUE):
+        connection.sendall(bytes([byte]))
+
+
+def closes(connection: socket.socket, request: bytes) -> None:
+    raise ConnectionError
+
+
+def silent(connection: socket.socket, request: bytes) -> None:
+    pass
+
+
+def nonsense(connection: socket.socket, request: bytes) -> None:
+    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+def another_unit(connection: socket.socket, request: bytes) -> None:
+    connection.sendall(frame(request[:2], request[6] + 1, VALUE))
+
+
+@pytest.mark.parametrize("answer", [right, late_one_first, in_pieces])
+def test_the_right_answer_is_taken(answer: Answer) -> None:
+    with server(answer, right) as address, TcpLine(*address) as line:
+        for _ in range(2):
+            reply = line.ask(5, READ, 5)
+            assert (reply.kind, reply.pdu) == (Kind.ANSWER, VALUE)
+
+
+def test_a_closed_connection_is_made_anew() -> None:
+    with server(right, closes, right) as address, TcpLine(*address) as line:
+        assert [line.ask(5, READ, 5).kind for _ in range(2)] == [Kind.ANSWER, Kind.ANSWER]
+
+
+def test_nonsense_and_other_units_are_no_answer() -> None:
+    with server(nonsense, nonsense, another_unit, right) as address, TcpLine(*address) as line:
+        assert line.ask(5, READ, 5).kind is Kind.SILENCE
+        assert line.ask(5, READ, 5).kind is Kind.FOREIGN
+        assert line.ask(5, READ, 5).kind is Kind.ANSWER
+
+
+def test_silence_lasts_as_long_as_was_said() -> None:
+    with server(silent, right) as address, TcpLine(*address) as line:
+        reply = line.ask(5, READ, 0.1)
+        assert reply.kind is Kind.SILENCE and 0.1 <= reply.seconds < 2
+        assert line.ask(5, READ, 5).kind is Kind.ANSWER
+
+
+def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = free.getsockname()
+    with pytest.raises(TryAgainError, match="nothing answers at"):
+        TcpLine(*address)
