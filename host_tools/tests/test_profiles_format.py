@@ -8,7 +8,7 @@ import pytest
 from gasan.host import profiles, units
 from gasan.host.errors import InputError
 from gasan.host.problems import FileError
-from gasan.host.profiles import BthomePlace, ModbusPlace
+from gasan.host.profiles import BthomePlace, Field, Match, ModbusPlace
 
 GOOD = """\
 [profile]
@@ -59,6 +59,68 @@ pages = "1"
 object = 0x02
 type = "i16"
 scale = 0.01
+unit = "Cel"
+label_en = "Temperature"
+label_ko = "온도"
+"""
+
+
+ADVERT = """\
+[profile]
+maker = "Maker"
+model = "Prototype"
+kind = "advert"
+verified = "simulated"
+default = ["level", "power"]
+[profile.source]
+title = "Ours"
+revision = "1"
+pages = "1"
+[match.main]
+company = 0xFFFF
+prefix = "01"
+size = 8
+[match.other]
+service = "12345678-1234-5678-9abc-def012345678"
+[counter]
+match = "main"
+at = 1
+[channel.level]
+match = "main"
+at = 2
+type = "i32"
+width = 3
+byte_order = "big"
+sign_bit = true
+divide = 1000
+missing = 0x800000
+unit = "m"
+label_en = "Level"
+label_ko = "수위"
+[channel.power]
+match = "other"
+type = "f32"
+unit = "W"
+label_en = "Power"
+label_ko = "전력"
+"""
+
+BEACON = """\
+[profile]
+maker = "Maker"
+model = "Model"
+kind = "mibeacon"
+verified = "simulated"
+default = ["temperature"]
+encrypted = true
+[profile.source]
+title = "Format"
+revision = "2"
+pages = "1"
+[channel.temperature]
+object = 0x1004
+type = "i16"
+scale = 0.1
 unit = "Cel"
 label_en = "Temperature"
 label_ko = "온도"
@@ -202,6 +264,59 @@ def test_mistakes_of_bthome(tmp_path: Path, old: str, new: str, line: int, words
         _load(tmp_path, RADIO.replace(old, new, 1))
     told = [str(problem) for problem in caught.value.problems]
     assert any(f":{line}: " in text and words in text for text in told), told
+
+
+def test_what_a_profile_of_a_fixed_layout_says(tmp_path: Path) -> None:
+    profile = _load(tmp_path, ADVERT)
+    assert (profile.kind, profile.timeout_ms, profile.encrypted) == ("advert", 60_000, False)
+    assert profile.matches == (
+        Match(b"\xff\xff\xff", b"\x01", 8),
+        Match(b"\x21" + bytes.fromhex("78563412f0debc9a7856341278563412"), b"", 0),
+    )
+    assert profile.counter == Field(0, 1, 1, False, False, False, None, 0, 0)
+    assert profile.channels["level"].place == Field(0, 2, 3, True, True, True, 0x800000, 1000, 0)
+    assert profile.channels["power"].place == Field(1, 0, 4, False, False, False, None, 0, 0)
+
+
+def test_what_a_profile_of_a_beacon_says(tmp_path: Path) -> None:
+    profile = _load(tmp_path, BEACON)
+    assert (profile.kind, profile.timeout_ms, profile.encrypted) == ("mibeacon", 600_000, True)
+    assert profile.channels["temperature"].place == Field(0x1004, 0, 2, False, True, False, None, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("company = 0xFFFF\n", "", 11, "needs one of 'company'"),
+        ("company = 0xFFFF", "company = 0xFFFF\nservice = 1", 11, "needs one of 'company'"),
+        ("company = 0xFFFF", "service = 0x12345", 12, "is not a service UUID"),
+        ("-9abc-", "-", 16, "is not a service UUID"),
+        ('"01"', '"1"', 13, "is not hexadecimal"),
+        ('match = "other"', 'match = "othr"', 33, "did you mean 'other'?"),
+        ('match = "other"\n', "", 32, "there are several matches"),
+        ("width = 3", "width = 5", 24, "5 bytes do not fit into type i32"),
+        ("width = 3\n", "", 20, "for integers of 1 to 3 bytes"),
+        ('type = "f32"', 'type = "f32"\nwidth = 3', 35, "3 bytes do not fit into type f32"),
+        ("missing = 0x800000", "missing = 0x1000000", 28, "does not fit into 3 bytes"),
+        ("at = 1\n", "at = -1\n", 19, "write a number from 0 to 253"),
+        ('kind = "advert"', 'kind = "advert"\nencrypted = true', 5, "are not encrypted"),
+        ('kind = "advert"', 'kind = "advert"\ngap = "1s"', 5, "only for Modbus"),
+        ("[counter]", "[countr]", 17, "unknown key 'countr'"),
+    ],
+)
+def test_mistakes_of_a_fixed_layout(tmp_path: Path, old: str, new: str, line: int, words: str) -> None:
+    assert old in ADVERT
+    with pytest.raises(FileError) as caught:
+        _load(tmp_path, ADVERT.replace(old, new, 1))
+    told = [str(problem) for problem in caught.value.problems]
+    assert any(f":{line}: " in text and words in text for text in told), told
+
+
+def test_only_sensors_encrypt(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="only for sensors that advertise"):
+        _load(tmp_path, GOOD.replace('kind = "modbus"', 'kind = "modbus"\nencrypted = true', 1))
+    with pytest.raises(FileError, match="unknown key 'match'"):
+        _load(tmp_path, BEACON + "[match.main]\ncompany = 1\n")
 
 
 def test_all_mistakes_at_once(tmp_path: Path) -> None:

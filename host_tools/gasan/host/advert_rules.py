@@ -39,17 +39,15 @@ def _match(document: Document, path: Key, data: object) -> Match | None:
         return None
     if table.company is not None:
         identity = bytes([_MANUFACTURER]) + table.company.to_bytes(2, "little")
-    elif isinstance(table.service, int):
-        identity = bytes([_SERVICE_16]) + table.service.to_bytes(2, "little")
     elif table.service is not None:
-        if _UUID.fullmatch(table.service) is None:
+        identity = _service(table.service)
+        if not identity:
             document.error(
                 (*path, "service"),
                 _('"{text}" is not a service UUID').format(text=table.service),
                 _("write 16 bits as a number, or 128 bits with hyphens in quotes"),
             )
             return None
-        identity = bytes([_SERVICE_128]) + bytes.fromhex(table.service.replace("-", ""))[::-1]
     else:
         assert table.ad_type is not None
         identity = bytes([table.ad_type])
@@ -61,6 +59,15 @@ def _match(document: Document, path: Key, data: object) -> Match | None:
         )
         return None
     return Match(identity, bytes.fromhex(table.prefix), table.size or 0)
+
+
+def _service(uuid: int | str) -> bytes:
+    """The identity of an AD structure of service data; empty when the UUID is none."""
+    if isinstance(uuid, int):
+        return bytes([_SERVICE_16]) + uuid.to_bytes(2, "little") if 0 <= uuid <= 0xFFFF else b""
+    if _UUID.fullmatch(uuid) is None:
+        return b""
+    return bytes([_SERVICE_128]) + bytes.fromhex(uuid.replace("-", ""))[::-1]
 
 
 def layout_field(
