@@ -1,14 +1,18 @@
 """Modbus TCP connections as they come: late and split answers, closed connections, nonsense."""
 
+import os
 import socket
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+import serial
 from gasan.host.errors import TryAgainError
 from gasan.host.modbus.frames import Kind
-from gasan.host.modbus.ports import TcpLine
+from gasan.host.modbus.ports import SerialLine, TcpLine
+from gasan.host.modbus.settings import Setting
 
 READ = bytes([3, 0, 0, 0, 1])
 VALUE = bytes([3, 2, 0x12, 0x34])
@@ -114,3 +118,33 @@ def test_nobody_listens() -> None:
         address = free.getsockname()
     with pytest.raises(TryAgainError, match="nothing answers at"):
         TcpLine(*address)
+
+
+class _Picky(serial.Serial):
+    """A driver that knows neither even parity nor 57600 baud."""
+
+    def _reconfigure_port(self, force_update: bool = False) -> None:
+        if self._parity == "E" or self._baudrate == 57_600:
+            raise termios.error(22, "Invalid argument")
+        super()._reconfigure_port(force_update)
+
+
+def test_a_setting_that_the_adapter_does_not_offer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serial, "serial_for_url", _Picky)
+    end, user = os.openpty()
+    try:
+        with SerialLine(os.ttyname(user), Setting(9600, "N")) as line:
+            for setting, offered in (
+                (Setting(9600, "E"), False),
+                (Setting(19_200, "O"), True),
+                (Setting(57_600, "N"), False),
+                (Setting(57_600, "E"), False),
+                (Setting(19_200, "N", 2), True),
+            ):
+                assert line.configure(setting) == offered
+                assert (line.setting == setting) == offered
+            attributes = termios.tcgetattr(user)
+            assert attributes[4] == termios.B19200 and attributes[2] & termios.CSTOPB
+    finally:
+        os.close(end)
+        os.close(user)

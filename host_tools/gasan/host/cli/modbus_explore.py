@@ -158,7 +158,17 @@ def _check_draft(file: Path | None, seens: list[Seen]) -> None:
 
 
 def _open(where: str, setting: Setting) -> SerialLine | TcpLine:
-    return SerialLine(where, setting) if is_serial(where) else TcpLine(*parse_host(where))
+    if not is_serial(where):
+        return TcpLine(*parse_host(where))
+    line = SerialLine(where, setting)
+    if not line.configure(setting):
+        line.close()
+        raise InputError(
+            _("{port} does not offer {setting}; write other settings, or use another adapter").format(
+                port=where, setting=setting
+            )
+        )
+    return line
 
 
 def _read_all(line: Asker, unit: int, readings: list[Reading], low: int, high: int, timeout_s: float) -> None:

@@ -32,6 +32,9 @@ _CONNECT_S = 5.0
 _HEAD = 6  # bytes before the unit: transaction, protocol, length
 
 
+_SETTING_ERRORS = (serial.SerialException, ValueError, OSError, termios.error)
+
+
 class Asker(Protocol):
     """Something that carries a request to a unit and brings what came of it."""
 
@@ -85,23 +88,25 @@ class SerialLine:
         self.configure(setting)
 
     def configure(self, setting: Setting) -> bool:
-        """Set the adapter; False when it does not offer the setting (it then keeps another one)."""
-        self.setting = setting
-        port = self._port
+        """Set the adapter; False when it does not offer the setting (it then keeps the old one)."""
         try:
-            # One change at a time: each is checked by the driver of its own.
-            for name, value in (
-                ("baudrate", setting.baudrate),
-                ("parity", setting.parity),
-                ("stopbits", setting.stop),
-            ):
-                if getattr(port, name) != value:
-                    setattr(port, name, value)
-        except (serial.SerialException, ValueError, OSError, termios.error):
+            self._apply(setting)
+        except _SETTING_ERRORS:
+            with contextlib.suppress(*_SETTING_ERRORS):
+                self._apply(self.setting)
             return False
-        with contextlib.suppress(serial.SerialException, termios.error, OSError):
-            port.reset_input_buffer()  # what was heard at the old setting
+        self.setting = setting
+        with contextlib.suppress(*_SETTING_ERRORS):
+            self._port.reset_input_buffer()  # what was heard at the old setting
         return True
+
+    def _apply(self, setting: Setting) -> None:
+        """pyserial hands all three to the driver with each, so the last one tells whether it takes them."""
+        with contextlib.suppress(*_SETTING_ERRORS):
+            self._port.parity = setting.parity
+        with contextlib.suppress(*_SETTING_ERRORS):
+            self._port.stopbits = setting.stop
+        self._port.baudrate = setting.baudrate
 
     def listen(self, seconds: float) -> bytes:
         """Everything that is heard in so long, without sending."""
