@@ -1,5 +1,6 @@
 """Profiles: those that come with gasan are right in form, and a wrong one is told by line, key and mend."""
 
+import re
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +10,7 @@ from gasan.host import profiles, units
 from gasan.host.errors import InputError
 from gasan.host.problems import FileError
 from gasan.host.profiles import BthomePlace, Field, Match, ModbusPlace
+from gasan.host.resources import profiles_folder
 
 GOOD = """\
 [profile]
@@ -310,6 +312,14 @@ def test_mistakes_of_a_fixed_layout(tmp_path: Path, old: str, new: str, line: in
         _load(tmp_path, ADVERT.replace(old, new, 1))
     told = [str(problem) for problem in caught.value.problems]
     assert any(f":{line}: " in text and words in text for text in told), told
+
+
+def test_the_examples_of_the_format_description_are_right(tmp_path: Path) -> None:
+    text = (profiles_folder() / "README.md").read_text(encoding="utf-8")
+    examples = [block for block in re.findall(r"```toml\n(.*?)```", text, re.S) if "[profile]" in block]
+    assert len(examples) == 2
+    for example in examples:
+        assert _load(tmp_path, example).default
 
 
 def test_only_sensors_encrypt(tmp_path: Path) -> None:
