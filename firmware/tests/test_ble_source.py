@@ -411,3 +411,19 @@ for items, table in (
 """
     )
     assert out == ["refused"] * 4
+
+
+def test_an_active_scan_takes_scan_responses_too() -> None:
+    out = on_vm(
+        """
+task.cancel()
+await settled()
+await started([2, "hall", {3: 1}, BUS[3]])
+response = list(result(bytes.fromhex("0001 02ca09")))
+response[2] = 4  # the type of a scan response
+Radio.handler(5, tuple(response))
+await settled()
+print([call for call in Radio.calls if call[0] == "gap_scan"][-1], sampler.sampled)
+"""
+    )
+    assert out == ["('gap_scan', 0, 100000, 50000, True) 1"]

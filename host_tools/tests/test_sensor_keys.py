@@ -89,9 +89,15 @@ def test_what_is_wrong(
 
 def test_a_config_tells_that_a_sensor_encrypts_and_no_key(site: Path) -> None:
     config = cbor2.loads(compile_site(load(site))[0].config)
+    assert config[3][0][2] == {1: 100, 2: 50}
     climate, plain = config[3][0][3]
     assert (climate[0], climate[1], climate[2]) == ("climate", ADDRESS, 1)
     assert (plain[0], plain[2]) == ("open", 0)
+
+
+def test_a_config_tells_of_an_active_scan(site: Path) -> None:
+    site.write_text(SITE.replace('type = "ble"', 'type = "ble"\nactive = true'))
+    assert cbor2.loads(compile_site(load(site))[0].config)[3][0][2] == {1: 100, 2: 50, 3: 1}
 
 
 def test_the_box_for_a_node(tmp_path: Path) -> None:

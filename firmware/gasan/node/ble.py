@@ -93,7 +93,10 @@ class _Sensor:
 
 
 class Source:
-    """The sensors of one BLE bus: [type, name, {1: scan interval ms, 2: scan window ms}, [* device]]."""
+    """The sensors of one BLE bus: [type, name, params, [* device]].
+
+    params: {1: scan interval ms, 2: scan window ms, ? 3: 1 when sensors are asked for scan responses}.
+    """
 
     lock = None
 
@@ -103,6 +106,7 @@ class Source:
         self.beat = ticks_ms()
         self._interval_us = params.get(1, 100) * 1000
         self._window_us = params.get(2, 50) * 1000
+        self._active = params.get(3) == 1
         self._sampler = sampler
         plain = bthome.Advert()
         self.sensors = [_Sensor(spec, sampler, plain) for spec in bus[3]]
@@ -278,7 +282,7 @@ class Source:
         try:
             self._ble.active(True)
             self._scanning = True
-            self._ble.gap_scan(0, self._interval_us, self._window_us, False)
+            self._ble.gap_scan(0, self._interval_us, self._window_us, self._active)
         except OSError as e:
             self._scanning = False
             self._next_try = ticks_add(ticks_ms(), _RETRY_MS)

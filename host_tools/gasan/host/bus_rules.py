@@ -178,7 +178,7 @@ class BusRules:
                 _('"{air}" is not an address with a port').format(air=table.air),
                 _('write, for example, air = "127.0.0.1:7300"'),
             )
-        return BleBus(table.name, table.scan_interval, table.scan_window, table.air, devices)
+        return BleBus(table.name, table.scan_interval, table.scan_window, table.active, table.air, devices)
 
     def warn_of_busy_lines(self) -> None:
         """Notes a warning for each RTU line seen that has little time left."""

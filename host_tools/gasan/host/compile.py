@@ -181,6 +181,8 @@ def _bus(bus: Bus, numbering: _Numbering) -> list[Any]:
         devices = [_modbus_device(device, numbering) for device in bus.devices]
     else:
         params = {1: bus.scan_interval_ms, 2: bus.scan_window_ms}
+        if bus.active:
+            params[3] = 1
         devices = [_ble_device(device, numbering) for device in bus.devices]
     return [_BUS_TYPES[type(bus)], bus.name, params, devices]
 

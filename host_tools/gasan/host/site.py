@@ -92,11 +92,16 @@ class TcpBus:
 
 @dataclass(frozen=True)
 class BleBus:
-    """The radio. `air` is where a virtual board's radio is played (host:port), None on a real board."""
+    """The radio.
+
+    active: sensors are asked for their scan responses. air: where a virtual board's radio is played
+    (host:port), None on a real board.
+    """
 
     name: str
     scan_interval_ms: int
     scan_window_ms: int
+    active: bool
     air: str | None
     devices: tuple[BleDevice, ...]
 

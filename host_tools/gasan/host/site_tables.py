@@ -80,6 +80,7 @@ class BleBusTable(BusTable):
     type: Literal["ble"] = Field(examples=["ble"])
     scan_interval: Duration = Field(default=100, examples=["100ms"])
     scan_window: Duration = Field(default=50, examples=["50ms"])
+    active: bool = Field(default=False, examples=[True])
     air: str | None = Field(default=None, examples=["127.0.0.1:7300"])
 
 
