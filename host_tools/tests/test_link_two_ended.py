@@ -133,12 +133,13 @@ def test_a_slow_command_does_not_hold_up_the_frames() -> None:
 
 
 def test_a_node_tells_at_once_that_it_has_sampled() -> None:
-    """Between two full ones comes a status of one figure, so that a power cut hides nothing but a moment."""
+    """Between two full ones comes a status of two figures, so that a power cut hides nothing but a moment."""
     with NodeOnPty() as node:
         bench = LinkBench(node)
         bench.connect()
         assert bench.ask("sample", 7).status == 0
-        bench.until(lambda: any(event.values == {1: 7} for event in bench.of(Status)))
+        bench.until(lambda: any(event.values.keys() == {1, 11} for event in bench.of(Status)))
+        assert [event.values[1] for event in bench.of(Status) if event.values.keys() == {1, 11}] == [7]
 
 
 def test_text_and_packets_share_the_cable(seed: int) -> None:

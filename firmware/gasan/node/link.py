@@ -283,7 +283,7 @@ class Link:
             self._due_ms = now + _STATUS_MS
             self._tell(node.status(), now)
         elif node.sampler.sampled != self._told and now - self._told_ms >= _TELL_MS:
-            self._tell({1: node.sampler.sampled}, now)
+            self._tell({1: node.sampler.sampled, 11: now}, now)
         elif len(self._flying) < _WINDOW:
             n = node.spool.next(self._frame_view)
             if n:

@@ -6,8 +6,8 @@ for each node and in sum. What a node sampled is the most it has told (status, h
 Every frame carries the boot's count of readings before it, so a gap between stored frames has an exact
 size; a tombstone says why it will stay a gap. A start of a node that ended takes its open batch along: the
 next start's boot frame names the last count committed, and what was sampled beyond it is
-`cut_before_commit`. What the node sampled after its last status, at most a second before its end, nobody
-can know, and it is in no figure.
+`cut_before_commit`. What the node sampled after its last word, at most a tenth of a second before its end,
+nobody can know, and it is in no figure.
 """
 
 import math
@@ -313,7 +313,7 @@ class _Books:
         unwritten = max(0, boot.sampled - boot.dropped - boot.committed)
         if boot.ended and (boot.settled or boot.closed):
             end = self._end_of_last_frame(boot)
-            self._lose(boot, CUT, unwritten, self._utc(boot, end), self._utc(boot, boot.uptime_ms or end))
+            self._lose(boot, CUT, unwritten, self._utc(boot, end), self._utc(boot, max(boot.uptime_ms, end)))
             unwritten = 0
         boot.pending = outstanding + unwritten
 
