@@ -15,6 +15,7 @@ package(
         "begin.py",
         "ble.py",
         "ble_formats.py",
+        "ble_refusals.py",
         "clock.py",
         "config.py",
         "console.py",

@@ -232,12 +232,9 @@ class Source:
         self.counters[_REFUSED] += 1
         if not sensor.told >> state & 1:
             sensor.told |= 1 << state
-            why = "it encrypts, and no key is known"
-            if state != bthome.ENCRYPTED:
-                from gasan.node import ble_formats
+            from gasan.node import ble_refusals
 
-                why = ble_formats.why(state)
-            log.warn("ble: %s: %s" % (sensor.name, why))
+            ble_refusals.tell(sensor.name, state)
 
     def _repeats(self, sensor: _Sensor, kind: _Kind) -> bool:
         """Whether the content is the last one again; else it becomes the last one.

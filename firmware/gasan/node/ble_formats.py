@@ -20,12 +20,6 @@ _WIDTH = const(0x0F)  # of a field's form: bytes of its value
 
 _ccm: "list[ccm.Ccm]" = []  # one for all sensors, when there is any that encrypts
 
-_WHY = {
-    ccm.REPLAYED: "an old advertisement came again",
-    ccm.FORGED: "an advertisement was not made with its key",
-    ccm.PLAIN: "an advertisement was not encrypted",
-}
-
 
 def advert(spec: list) -> "Any":
     """What decodes the advertisements of a sensor: [name, address, format, timeout_ms, items, ...].
@@ -75,8 +69,3 @@ def take_key(name: str, decoder: "Any", address: bytes) -> None:
         if not _ccm:
             _ccm.append(ccm.Ccm(lambda key: aes(key, 1).encrypt))
         decoder.seal = ccm.Seal(_ccm[0], key)
-
-
-def why(state: int) -> str:
-    """Why an advertisement is refused."""
-    return _WHY[state]

@@ -52,7 +52,11 @@ class Orders:
     async def put(self, kind: int, name: bytes, total: int, offset: int, data: bytes) -> tuple[int, int]:
         """Take a piece of a config or of keys: (offset wanted next; 0 more, 1 complete or 2 refused)."""
         if kind == _SENSOR_KEYS:
-            return await self._put_keys(name, total, offset, data)
+            if not self._keys:
+                from gasan.node.secrets import Incoming
+
+                self._keys = Incoming(self._node)
+            return await self._keys.put(name, total, offset, data)
         if kind != _CONFIG:
             return 0, _REFUSED
         try:
@@ -61,20 +65,6 @@ class Orders:
             log.error("config: %s" % e)
             self._store().abandon()
             return 0, _REFUSED
-
-    async def _put_keys(self, name: bytes, total: int, offset: int, data: bytes) -> tuple[int, int]:
-        if not self._keys:
-            from gasan.node.secrets import Incoming
-
-            self._keys = Incoming()
-        wanted, answer, new = await self._node.batcher.quietly(self._keys.receive, name, total, offset, data)
-        if new:
-            from gasan.node import ble_formats
-
-            for _, source in self._node.sources:
-                for sensor in getattr(source, "sensors", ()):
-                    ble_formats.take_key(sensor.name, sensor.advert, sensor.address)
-        return wanted, answer
 
     def confirm(self) -> None:
         """The config on trial has proved itself; writes to flash."""

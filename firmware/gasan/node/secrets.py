@@ -14,6 +14,8 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 
+    from gasan.node.app import Node
+
 folder = "/secret"  # a test has another one
 _MAX = const(2048)  # bytes of the file: some 80 keys
 
@@ -38,12 +40,24 @@ def keys() -> dict:
 class Incoming:
     """Takes another file piece by piece, into memory; it is written whole or not at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: "Node") -> None:
+        self._node = node
         self._name = b""
         self._data = bytearray()
 
-    def receive(self, name: bytes, total: int, offset: int, data: bytes) -> "tuple[int, int, bool]":
-        """(offset wanted next, answer as for a config, whether there are other keys now). Raises OSError."""
+    async def put(self, name: bytes, total: int, offset: int, data: bytes) -> "tuple[int, int]":
+        """(offset wanted next, answer as for a config); new keys are given to the sensors. Raises OSError."""
+        wanted, answer, new = await self._node.batcher.quietly(self._receive, name, total, offset, data)
+        if new:
+            from gasan.node import ble_formats
+
+            for _, source in self._node.sources:
+                for sensor in getattr(source, "sensors", ()):
+                    ble_formats.take_key(sensor.name, sensor.advert, sensor.address)
+        return wanted, answer
+
+    def _receive(self, name: bytes, total: int, offset: int, data: bytes) -> "tuple[int, int, bool]":
+        """(offset wanted next, answer, whether there are other keys now)."""
         if not 0 < total <= _MAX:
             return 0, _REFUSED, False
         try:
