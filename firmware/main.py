@@ -11,11 +11,15 @@ try:
     with open("/reset") as f:
         word = f.read()
     os.remove("/reset")
-except OSError:
+except (OSError, ValueError):  # there is none, or it has rotted
     word = ""
 
 if word == "maintenance":
     print("gasan: maintenance, the node is not started; machine.reset() starts it")
+    try:
+        os.remove("/crash")  # somebody looks after it: crashes are counted anew
+    except OSError:
+        pass
 else:
     # What loading leaves behind is collected at once, else it is strewn between what stays, and the large
     # buffers find no place. Leaves first: an import within an import stands on the stack of the outer one

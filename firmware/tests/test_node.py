@@ -26,7 +26,7 @@ KEY = bytes(range(32))
 SECRET = cbor.dumps([NODE_ID, GENERATION, KEY])
 CONFIG = 1  # kind of a put
 STABLE, TRIAL, ROLLED_BACK = 0, 1, 2
-POWER_ON, RESET = 1, 2
+POWER_ON, RESET, WATCHDOG = 1, 2, 3
 
 
 class CountingServer(socketserver.ThreadingTCPServer):
@@ -344,6 +344,101 @@ def test_a_task_that_raises_is_started_again_and_the_others_go_on(
     assert any("ZeroDivisionError" in line for line in gateway.text)
     readings = gateway.readings()
     gateway.wait(lambda: gateway.readings() > readings)
+
+
+EATER = """
+from asyncio import sleep_ms
+from time import ticks_ms
+class Source:
+    lock = None
+    def __init__(self, bus, sampler, clock):
+        self.counters = {}
+        self.beat = ticks_ms()
+        self.eaten = None
+    async def run(self):
+        while True:
+            for size in (4096, 512, 64, 16, 16):
+                try:
+                    while True:
+                        self.eaten = (self.eaten, bytearray(size))
+                except MemoryError:
+                    pass
+            self.beat = ticks_ms()
+            await sleep_ms(50)
+"""
+
+
+def test_a_node_without_any_memory_left_resets_and_tells(nodes: Nodes, server: CountingServer) -> None:
+    """One part eats all there is and more whenever there is some; the node must neither hang nor die."""
+    _, gateway = nodes.node(with_ble(config(server)), {"/lib/gasan/node/ble.py": EATER.encode()}, bits=32)
+    gateway.wait(lambda: gateway.of(CRASH), 60)
+    assert gateway.of(BOOT)[-1].content[5] == RESET
+
+
+FAILING = """
+from asyncio import sleep_ms
+from time import ticks_ms
+from gasan.node.%s import %s as Part
+failures = [0]
+works = Part.%s
+def fails(*args):
+    failures[0] += 1
+    if failures[0] <= %d:
+        raise %s
+    return works(*args)
+Part.%s = fails
+class Source:
+    lock = None
+    def __init__(self, bus, sampler, clock):
+        self.counters = {}
+        self.beat = ticks_ms()
+    async def run(self):
+        while True:
+            self.beat = ticks_ms()
+            await sleep_ms(500)
+"""
+
+
+def failing(module: str, part: str, method: str, times: int, error: str) -> dict[str, bytes]:
+    """A radio that makes a method of another part of the node fail so many times."""
+    return {"/lib/gasan/node/ble.py": (FAILING % (module, part, method, times, error, method)).encode()}
+
+
+def test_a_trial_whose_confirmation_flash_refuses_at_first_is_confirmed_later(
+    nodes: Nodes, server: CountingServer
+) -> None:
+    old, new = config(server), with_ble(config(server, name="press-2"))
+    _, gateway = nodes.node(old, failing("orders", "Orders", "confirm", 2, "OSError(5)"))
+    gateway.wait(lambda: gateway.readings())
+    assert gateway.put(CONFIG, new).ok and gateway.command("activate", digest(new)).status == 0
+    gateway.wait(lambda: any("confirmed" in line for line in gateway.text), 20)
+    assert len(gateway.of(BOOT)) == 2 and gateway.of(BOOT)[1].content[8] == TRIAL
+
+
+def test_a_node_that_can_write_no_batch_any_more_resets_and_tells(
+    nodes: Nodes, server: CountingServer
+) -> None:
+    files = failing("batcher", "Batcher", "_flush", 1 << 20, "MemoryError")
+    _, gateway = nodes.node(with_ble(config(server)), files)
+    gateway.wait(lambda: gateway.of(CRASH), 30)
+    assert "batcher fails" in gateway.of(CRASH)[0].content
+
+
+def test_a_loop_that_hangs_again_and_again_ends_in_a_start_without_sources(
+    nodes: Nodes, server: CountingServer
+) -> None:
+    """Two starts before this one ended by the watchdog; so does this one, and the next is a quiet one."""
+    files = {"/lib/gasan/node/ble.py": broken("while True: pass"), "/crash": b"2\nthe watchdog"}
+    board, gateway = nodes.node(with_ble(config(server)), files)
+    gateway.wait(lambda: len(gateway.of(BOOT)) == 2, 30)
+    gateway.wait(lambda: gateway.status.get(11, 0) > 9000, 20)
+    assert [boot.content[5] for boot in gateway.of(BOOT)] == [POWER_ON, WATCHDOG]
+    assert board.status()["boots"] == 2
+
+
+def test_a_word_for_the_next_boot_that_has_rotted_stops_nothing(nodes: Nodes) -> None:
+    _, gateway = nodes.node(config(), {"/reset": b"\xff\xfe"})
+    gateway.wait(lambda: gateway.frames)
 
 
 def test_what_ends_a_node_is_told_by_the_next_boot(nodes: Nodes, server: CountingServer) -> None:

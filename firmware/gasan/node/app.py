@@ -14,7 +14,7 @@ import asyncio
 import gc
 import os
 import sys
-from time import ticks_diff, ticks_ms
+from time import sleep_ms, ticks_diff, ticks_ms
 
 import machine
 from gasan.node import log
@@ -42,7 +42,9 @@ _TRIAL_MS = const(120000)
 _PAUSE_MS = const(1000)  # before a task is started again; doubles up to the most
 _PAUSE_MOST_MS = const(60000)
 _STEADY_MS = const(600000)  # a task, or a boot, that ran so long is no longer counted as failing
-_SAFE_AFTER = const(3)  # crashes
+_FAILS_MS = const(4000)  # a part without which there is no node, and which would pause longer, ends the boot
+_SPARE = const(320)  # bytes for the end of a boot that has no memory left
+_SAFE_AFTER = const(3)  # crashes, hangs of the loop among them
 _SAFE_MS = const(900000)
 _TRIAL = const(1)  # state of the slots
 
@@ -55,8 +57,9 @@ def run(word: str) -> None:
     node = None
     crashes = 0
     started = ticks_ms()
+    spare = [bytearray(_SPARE)]
     try:
-        crashes, crash = _begin().crashed()
+        crashes, crash = _begin().crashed(word)
         node_id, generation, key = _begin().identity()
         node = Node(node_id, generation, key, crashes)
         asyncio.run(node.run(word, crash))
@@ -67,10 +70,14 @@ def run(word: str) -> None:
     except Exception as e:
         steady = ticks_diff(ticks_ms(), started) > _STEADY_MS
         node = None
+        spare.clear()
         gc.collect()
-        from gasan.node import end
-
-        end.crash(e, 1 if steady else crashes + 1)
+        try:
+            asyncio.new_event_loop()  # the tasks, and all that they hold, go with the old one
+            _crash(e, 1 if steady else crashes + 1)
+        except MemoryError:
+            sleep_ms(5 * _PAUSE_MS)  # not to spin
+            machine.reset()
 
 
 def _begin() -> "Any":
@@ -83,6 +90,13 @@ def _reset(word: str) -> None:
     from gasan.node import end
 
     end.reset(word)
+
+
+def _crash(e: Exception, number: int) -> None:
+    gc.collect()
+    from gasan.node import end
+
+    end.crash(e, number)
 
 
 def _forget(package: str, *names: str) -> None:
@@ -118,6 +132,7 @@ class Node:
         log.now = self.clock.now
         self.restarts = self.lateness = 0
         self.due = ""
+        self._told = 0  # when the last health frame was made
         self.watchdog: machine.WDT | None = None
         self.sources: list[tuple[str, Any]] = []
         self.link = Link(self)
@@ -156,7 +171,7 @@ class Node:
 
         word, crash: what the boot before left for this one.
         """
-        buses = await _begin().begin(self, self._key, word, crash)
+        buses = await _begin().begin(self, self._key, word, self._crashes, crash)
         self._key = b""
         _forget("gasan.node", "begin", "config", "end", "losses", "recover")
         _forget("gasan.ota", "slots")
@@ -170,17 +185,18 @@ class Node:
         buses = None
         self.batcher.collect()
         gc.threshold(gc.mem_free() // 4)
-        self._watch("batcher", self.batcher)
-        self._watch("link", self.link)  # sources come behind these two
+        self._watch("batcher", self.batcher, _FAILS_MS)
+        self._watch("link", self.link, _FAILS_MS)  # sources come behind these two
         for name, source in self.sources:
-            self._watch(name, source)
+            self._watch(name, source, _PAUSE_MOST_MS)
         await self._supervise()
         await self._end()
 
-    def _watch(self, name: str, part: "Any") -> None:
-        self._tasks.append((name, part, asyncio.create_task(self._keep_running(name, part))))
+    def _watch(self, name: str, part: "Any", most: int) -> None:
+        self._tasks.append((name, part, asyncio.create_task(self._keep_running(name, part, most))))
 
-    async def _keep_running(self, name: str, part: "Any") -> None:
+    async def _keep_running(self, name: str, part: "Any", most: int) -> None:
+        """most: ms; the boot ends when its pause would be longer, as of a source it never is."""
         pause = _PAUSE_MS
         while True:
             started = self.clock.now()
@@ -191,6 +207,8 @@ class Node:
             self.restarts += 1
             if self.clock.now() - started > _STEADY_MS:
                 pause = _PAUSE_MS
+            elif pause > most:
+                return
             wait = ticks_ms()
             while ticks_diff(ticks_ms(), wait) < pause:
                 part.beat = ticks_ms()
@@ -199,31 +217,42 @@ class Node:
 
     async def _supervise(self) -> None:
         """Feed the watchdog while all parts move, until a reset is due."""
-        told = 0
         while not self.due:
             step = ticks_ms()
             await asyncio.sleep_ms(_STEP_MS)
             self.lateness = max(self.lateness, ticks_diff(ticks_ms(), step) - _STEP_MS)
-            for name, part, _ in self._tasks:
+            for name, part, task in self._tasks:
+                if task.done():
+                    raise RuntimeError("%s fails" % name)
                 if ticks_diff(ticks_ms(), part.beat) > _HANG_MS:
                     raise RuntimeError("%s hangs" % name)
             self._feed()
-            now = self.clock.now()
-            if self.slots_state == _TRIAL:
-                if self.spool.delivered:
-                    await self.batcher.quietly(self._take_orders().confirm)
-                    log.info("the config is confirmed")
-                elif now > _TRIAL_MS:
-                    log.error("the config was not acknowledged: going back")
-                    self.due = "config"
-            if now - told >= _HEALTH_MS:
-                told = now
-                await self.batcher.put(HEALTH, self.status())
-                self.lateness = 0
-                if not any(self.rev):
-                    log.info("no config yet: waiting for the gateway")
-            if self._crashes >= _SAFE_AFTER and now > _SAFE_MS:
+            try:
+                await self._duties(self.clock.now())
+            except (OSError, MemoryError) as e:  # it will be tried again
+                log.error("supervisor: %r" % e)
+
+    async def _duties(self, now: int) -> None:
+        """What is to be done now and then."""
+        if self.slots_state == _TRIAL:
+            if now > _TRIAL_MS:
+                log.error("the config was not acknowledged: going back")
+                self.due = "config"
+            elif self.spool.delivered:
+                await self.batcher.quietly(self._take_orders().confirm)
+                log.info("the config is confirmed")
+        if self._crashes >= _SAFE_AFTER:
+            if now > _SAFE_MS:
                 self.due = "reboot"
+        elif self._crashes and now > _STEADY_MS:
+            self._crashes = 0
+            await self.batcher.quietly(os.remove, "/crash")
+        if now - self._told >= _HEALTH_MS:
+            self._told = now
+            await self.batcher.put(HEALTH, self.status())
+            self.lateness = 0
+            if not any(self.rev):
+                log.info("no config yet: waiting for the gateway")
 
     async def _end(self) -> None:
         """An orderly end: nothing that was sampled is lost."""

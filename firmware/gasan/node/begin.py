@@ -1,7 +1,8 @@
 """What only the start of a node needs; the app drops this module, and what it loads, once the node runs.
 
 /secret/key: the node's id and key. /cfg: the config, in two slots. /boot.n: the number and the id of the boot
-before. /crash: what is left of it if it crashed.
+before. /crash: how many crashed in a row, and
+what is left of the last one.
 """
 
 import gc
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _VERSION = "0.1.0"
 _ORDINAL = "/boot.n"
 _REMIND_S = const(60)
+_WATCHDOG = const(3)  # of the causes
 
 # (name in machine, cause as in a boot frame); ports have some of them.
 _CAUSES = (
@@ -52,20 +54,27 @@ def identity() -> tuple[bytes, int, bytes]:
             sleep(_REMIND_S)
 
 
-def crashed() -> tuple[int, str]:
-    """(crashes in a row, what is left of the last one) when the boot before crashed, else (0, "")."""
+def crashed(word: str) -> tuple[int, str]:
+    """(crashes in a row up to this start, what is left of the last one that is still to be told).
+
+    A reset by the watchdog is one more. word: what the boot before left.
+    """
+    number, text = 0, ""
     try:
         with open(CRASH, "rb") as f:
-            number, text = f.read(CRASH_MAX + 100).decode().split("\n", 1)
-        return int(number), text
+            count, text = f.read(CRASH_MAX + 100).decode().split("\n", 1)
+        number = int(count)
     except (OSError, ValueError):
-        return 0, ""
+        pass
+    if _cause(word) == _WATCHDOG:
+        return number + 1, text
+    return number if text else 0, text
 
 
-async def begin(node: "Node", key: bytes, word: str, crash: str) -> list:
+async def begin(node: "Node", key: bytes, word: str, crashes: int, crash: str) -> list:
     """Make the parts of ``node`` that write, and write its first frames; returns the buses of the config.
 
-    word, crash: what the boot before left.
+    word, crash: what the boot before left. crashes: in a row up to this start.
     """
     writer = frame.FrameWriter(node.id, node.generation, frame.frame_key(key))
     store = slots.Slots("/cfg")
@@ -112,7 +121,13 @@ async def begin(node: "Node", key: bytes, word: str, crash: str) -> list:
         await node.batcher.put(frame.BIRTH, contents.pop(0))
     if crash:
         await node.batcher.put(frame.CRASH, crash)
-        os.remove(CRASH)
+    try:
+        if crashes:
+            slots.replace(CRASH, b"%d\n" % crashes)
+        else:
+            os.remove(CRASH)
+    except OSError:
+        pass  # there is none, as a rule
     return limits.buses
 
 
