@@ -1,8 +1,7 @@
 """What only the start of a node needs; the app drops this module, and what it loads, once the node runs.
 
 /secret/key: the node's id and key. /cfg: the config, in two slots. /boot.n: the number and the id of the boot
-before. /crash: how many crashed in a row, and
-what is left of the last one.
+before. /crash: how many boots crashed in a row, and what is left of the last one.
 """
 
 import gc
