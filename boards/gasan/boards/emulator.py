@@ -49,7 +49,8 @@ class Emulator:
 
     image: the file of the file system, made (erased) when it is not there. seed: of all that is random on the
     board; fresh by default, since boots must not repeat their ids. uid: the flash chip's unique id. log:
-    file for the events, bounded by ``log_limit`` bytes.
+    file for the events, bounded by ``log_limit`` bytes. journal: file for what each flash operation leaves
+    (boards/rp2040/harness/flash.mjs).
     usb, uarts: descriptors of a socket and of terminals, for a board that is paced.
     """
 
@@ -62,6 +63,7 @@ class Emulator:
         uid: bytes | None = None,
         log: Path | None = None,
         log_limit: int = _LOG_LIMIT,
+        journal: Path | None = None,
         usb: int | None = None,
         uarts: Mapping[int, int] | None = None,
     ) -> None:
@@ -93,6 +95,7 @@ class Emulator:
                     "uid": (uid or bytes(8)).hex(),
                     "log": None if log is None else str(log),
                     "log_limit": log_limit,
+                    "journal": None if journal is None else str(journal),
                     "usb": usb,
                     "uarts": uarts,
                 }

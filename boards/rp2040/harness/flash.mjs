@@ -31,9 +31,14 @@ export class Flash {
   #fsOffset;
   #fsSize;
   #fd;
+  #journal = -1;
 
-  /** @param {{size: number, fsOffset: number, fsSize: number, firmware: string, image: string}} options */
-  constructor({ size, fsOffset, fsSize, firmware, image }) {
+  /**
+   * journal: file for what each operation has left: its place in the file system and its length (two u32,
+   * little-endian), then the bytes.
+   * @param {{size: number, fsOffset: number, fsSize: number, firmware: string, image: string, journal?: string | null}} options
+   */
+  constructor({ size, fsOffset, fsSize, firmware, image, journal = null }) {
     this.#fsOffset = fsOffset;
     this.#fsSize = fsSize;
     this.memory = new Uint8Array(size).fill(0xff);
@@ -51,10 +56,16 @@ export class Flash {
     }
     this.memory.set(files, fsOffset);
     this.#fd = openSync(image, 'r+');
+    if (journal !== null) {
+      this.#journal = openSync(journal, 'w');
+    }
   }
 
   close() {
     closeSync(this.#fd);
+    if (this.#journal >= 0) {
+      closeSync(this.#journal);
+    }
   }
 
   /**
@@ -120,6 +131,12 @@ export class Flash {
     }
     this.memory.set(content, at);
     writeSync(this.#fd, content, 0, content.length, at - this.#fsOffset);
+    if (this.#journal >= 0) {
+      const head = Buffer.alloc(8);
+      head.writeUInt32LE(at - this.#fsOffset, 0);
+      head.writeUInt32LE(content.length, 4);
+      writeSync(this.#journal, Buffer.concat([head, content]));
+    }
     return cut !== null;
   }
 }

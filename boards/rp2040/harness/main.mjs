@@ -21,6 +21,7 @@ import { UartPort, UsbPort } from './ports.mjs';
  * @property {string} uid 8 bytes, hexadecimal
  * @property {string | null} log
  * @property {number} log_limit bytes
+ * @property {string | null} journal of the flash operations
  * @property {number | null} usb descriptor of a socket that is the USB port
  * @property {Record<string, number>} uarts descriptors
  */
@@ -45,6 +46,7 @@ function setUp(options) {
       fsSize: flash.fs_size,
       firmware: options.firmware,
       image: options.image,
+      journal: options.journal,
     }),
     seed: options.seed,
     uid: Buffer.from(options.uid, 'hex'),

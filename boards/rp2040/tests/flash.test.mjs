@@ -34,6 +34,27 @@ test('programs clear bits, erases set them, the file follows at once', () => {
   });
 });
 
+test('the journal holds what each operation has left', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'gasan-'));
+  try {
+    const [firmware, image, journal] = ['firmware', 'image', 'journal'].map((name) => join(folder, name));
+    writeFileSync(firmware, Buffer.alloc(100, 7));
+    const flash = new Flash({ size: 12288, fsOffset: 4096, fsSize: 8192, firmware, image, journal });
+    flash.erase(4096, 4096);
+    flash.cut = { operation: 1, mode: 'torn', argument: 2 };
+    flash.program(8192, page(0x0f));
+    flash.close();
+    const noted = readFileSync(journal);
+    assert.deepEqual([noted.readUInt32LE(0), noted.readUInt32LE(4)], [0, 4096]);
+    assert.equal(noted[8 + 4095], 0xff);
+    const second = noted.subarray(8 + 4096);
+    assert.deepEqual([second.readUInt32LE(0), second.readUInt32LE(4), second.length], [4096, 256, 264]);
+    assert.deepEqual([...second.subarray(8, 11)], [0x0f, 0x0f, 0xff]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
 test('the firmware cannot be touched', () => {
   withFlash((flash) => {
     assert.throws(() => flash.erase(0, 4096), /outside the file system/);

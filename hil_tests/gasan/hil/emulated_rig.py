@@ -122,7 +122,12 @@ def modbus_node(
 
 
 class EmulatedRig:
-    """The board and its gateway. A context manager; the board is off until ``boot``."""
+    """The board and its gateway. A context manager; the board is off until ``boot``.
+
+    lines: of the console. status: the last figures that the node told. frames: as they came. results: of
+    commands. boots: ids of boots with a session. holds: whether the gateway keeps its acknowledgements back
+    until ``acknowledge``.
+    """
 
     def __init__(
         self,
@@ -133,9 +138,11 @@ class EmulatedRig:
         key_seed: str = "rig",
         files: Mapping[str, bytes] | None = None,
         log: bool = True,
+        journal: Path | None = None,
     ) -> None:
         """seed: of the board's and the gateway's randomness; key_seed: of the node's identity. files: beside,
-        or instead of, those of the firmware. Raises rp2040.Rp2040Missing.
+        or instead of, those of the firmware. log, journal: of the emulator. An image that is in ``folder`` is
+        taken as it is. Raises rp2040.Rp2040Missing.
         """
         digest = hashlib.sha256(key_seed.encode()).digest()
         self.key = NodeKey("pico", digest[:8], 0, hashlib.sha256(digest).digest())
@@ -146,6 +153,7 @@ class EmulatedRig:
         self.frames: list[bytes] = []
         self.results: list[CommandResult] = []
         self.boots: list[bytes] = []
+        self.holds = False
         self._random = random.Random(seed)
         image = folder / "flash.img"
         if not image.exists():
@@ -153,9 +161,8 @@ class EmulatedRig:
             if node is not None:
                 content["/cfg/a"] = pack(node.config)
             build_image(image, content | dict(files or {}), load(BOARD))
-        self.emulator = Emulator(
-            image, board=BOARD, seed=seed, uid=digest[8:16], log=folder / "events.jsonl" if log else None
-        )
+        events = folder / "events.jsonl" if log else None
+        self.emulator = Emulator(image, board=BOARD, seed=seed, uid=digest[8:16], log=events, journal=journal)
         try:
             self.store = open_store(folder / "gasan.sqlite")
         except BaseException:
@@ -217,6 +224,12 @@ class EmulatedRig:
         self.wait(lambda rig: any(result.id == number for result in rig.results), ms)
         return next(result for result in self.results if result.id == number)
 
+    def acknowledge(self) -> None:
+        """Acknowledge all that is stored of the boot with the session."""
+        boot = self._session.boot
+        if boot in self._have:
+            self._session.ack(boot, *self._have[boot])
+
     def account(self) -> Account:
         """What became of every reading."""
         return account(self.folder / "gasan.sqlite", None, self.emulator.now_ms / 1000, channels=False)
@@ -271,7 +284,8 @@ class EmulatedRig:
         if receipt.outcome in (Outcome.STORED, Outcome.AGAIN) and receipt.frame is not None:
             boot = bytes(receipt.frame.boot)
             self._have[boot] = receipt.stored
-            self._session.ack(boot, *receipt.stored)
+            if not self.holds:
+                self._session.ack(boot, *receipt.stored)
         else:
             raise BoardError(f"{self.folder}: a frame was refused: {receipt.outcome.value}.")
 
