@@ -18,7 +18,8 @@ out = []
 for devices in json.loads(sys.stdin.read()):
     try:
         out.append([
-            [b.device.unit, b.function, b.register, b.count, b.group[2], b.group[0]]
+            [b.request[0], b.request[1], b.request[2] << 8 | b.request[3], b.request[5]] + b.group[2:]
+            + [b.group[0]]
             + [list(b.layout)]
             for b in plan(devices, make_group)
         ])
@@ -44,7 +45,7 @@ def item(channel: int, register: int, code: int = U16, function: int = 3, period
 
 def test_neighbours_of_one_period_and_function_are_one_read() -> None:
     items = [item(0, 0, F32), item(1, 2, U16), item(2, 3, U64), item(3, 7, U8)]
-    assert plan([device(*items)]) == [[[1, 3, 0, 8, 1000, [0, 1, 2, 3], [0, 0, 4, 0, 6, 0, 14, 0]]]]
+    assert plan([device(*items)]) == [[[1, 3, 0, 8, 1000, [0, 1, 2, 3], [0, 0, 4, 0, 6, 0, 15, 0]]]]
 
 
 def test_a_hole_another_function_or_another_period_begins_a_new_read() -> None:
@@ -74,7 +75,7 @@ def test_each_device_has_blocks_of_its_own() -> None:
 
 def test_two_devices_of_one_unit_share_its_silence() -> None:
     out = vmrun.run(
-        PROGRAM.replace("b.device.unit", "id(b.device)"),
+        PROGRAM.replace("b.request[0]", "id(b.device)"),
         stdin=json.dumps([[device(item(0, 0)), device(item(1, 0)), device(item(2, 0), unit=2)]]).encode(),
     )
     first, second, other = (block[0] for block in json.loads(out)[0])

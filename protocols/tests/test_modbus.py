@@ -75,9 +75,10 @@ from modbus_cases import ANSWER, DATA, mbap
 
 rtu, tcp = modbus_rtu.RtuRead(87, 1750), modbus_tcp.TcpRead()
 out = bytearray(8)
+request = modbus_rtu.read_request(1, 3, 0, 2)
 chunk, frame = bytearray(b"\\x00" + ANSWER), bytearray(mbap(0, 1, DATA) + mbap(1, 1, DATA))
 micropython.heap_lock()
-rtu.ask(1, 3, 0, 2, 300000)
+rtu.ask(request, 300000)
 rtu.feed(chunk, len(chunk), 2000)
 while rtu.step(30000) >= 0:
     pass

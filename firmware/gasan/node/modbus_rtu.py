@@ -3,13 +3,13 @@
 params = {1: uart id, 2: baud rate, 3: parity (0 none, 1 even, 2 odd), 4: stop bits, 5: pin of DE and /RE,
           6 and 7: pins of TX and RX, when they are not the port's own}
 
-The silence of 3.5 characters between frames is kept to a fraction of a millisecond by spinning the last one.
+The silence of 3.5 characters between frames is kept to a fraction of a millisecond. From the last moments of
+a request until DE is released nothing else runs, so that no answer meets a driven line.
 """
 
-from asyncio import Lock
-from time import ticks_add, ticks_diff, ticks_ms, ticks_us
+from time import sleep_us, ticks_add, ticks_diff, ticks_ms, ticks_us
 
-from gasan.node.poll import Poller
+from gasan.node.poll import Line, Poller
 from gasan.wire.modbus_rtu import RtuRead
 from gasan.wire.quality import BAD_CRC
 from machine import UART, Pin
@@ -17,6 +17,8 @@ from micropython import const
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
+    from typing import Any
+
     from gasan.node.clock import Clock
     from gasan.node.poll import Block
     from gasan.node.sampler import Sampler
@@ -28,8 +30,21 @@ _WAITING = const(2)
 _GAP_FAST_US = const(1750)  # above 19200 baud, by MODBUS over Serial Line V1.02, 2.5.1.1
 _LONG_AGO_MS = const(1000)  # longer than any gap, far shorter than the wrap of ticks_us
 _TX_SLACK_US = const(5000)  # how long a UART may claim to be sending beyond the computed time
+_HOLD_US = const(20000)  # longer than other tasks run in one go: so much of a request is waited out
+_SLEEP_US = const(2500)  # shorter waits are not left to asyncio, which may take a millisecond more
+_LOOKS = const(16)  # for the next byte, between two looks at the clock
 _CHUNK = const(64)
 _RXBUF = const(512)
+
+
+def _wait(end: "Any") -> None:
+    """Wait for a tick of ticks_us. On rp2 only a sleep of up to 1 ms ends in time, longer ones 1 ms later."""
+    left = ticks_diff(end, ticks_us())
+    while left > 1000:
+        sleep_us(left - 1500 if left > 2500 else 1000)
+        left = ticks_diff(end, ticks_us())
+    if left > 0:
+        sleep_us(left)
 
 
 class Source(Poller):
@@ -62,62 +77,81 @@ class Source(Poller):
         self._timeout = 0  # us
         self._start = self._last = ticks_us()
         self._last_ms = ticks_ms()
-        self.lock = Lock()
+        self.lock = Line()
         super().__init__(bus[3], sampler)
 
     def _begin(self, block: "Block") -> None:
-        device = block.device
-        self._timeout = device.timeout_ms * 1000
-        self._read.ask(device.unit, block.function, block.register, block.count, self._timeout)
+        self._timeout = block.device.timeout_ms * 1000
+        self._read.ask(block.request, self._timeout)
         self._start = ticks_us()
         if ticks_diff(ticks_ms(), self._last_ms) > _LONG_AGO_MS:
             self._last = ticks_add(self._start, -self._read.gap_us)
         self._state = _QUIET
 
     def _step(self) -> int:
-        now = ticks_us()
-        since = ticks_diff(now, self._start)
         if self._state == _WAITING:
-            while True:
-                size = self._take()
-                if not size:
-                    return self._read.step(since)
-                self._last = ticks_us()  # not `now`: the byte may be younger
-                since = ticks_diff(self._last, self._start)
-                self._read.feed(self._chunk, size, since)
+            return self._receive()
+        now = ticks_us()
+        left = ticks_diff(self._last, now)
         if self._state == _SENDING:
-            left = ticks_diff(self._last, now)
-            if left <= 0 and (self._uart.txdone() or left < -_TX_SLACK_US):
-                self._end()
-                self._state = _WAITING
-                return 1
-        elif self._take():  # a late answer, noise or another master: have the line quiet first
+            if left > _HOLD_US:
+                return (left - _HOLD_US) // 1000 + 1
+            _wait(self._last)
+            while not self._uart.txdone() and ticks_diff(ticks_us(), self._last) < _TX_SLACK_US:
+                pass
+            self._end()
+            return self._sent()
+        left += self._read.gap_us
+        if left >= _SLEEP_US:
+            return left // 1000 - 1
+        _wait(ticks_add(now, left))
+        size = self._uart.any()
+        if size:  # a late answer, noise or another master: have the line quiet first
+            self._uart.readinto(self._chunk, min(size, _CHUNK))
             self._last = ticks_us()
-            if since < self._timeout:
+            if ticks_diff(self._last, self._start) < self._timeout:
                 return 1
             self._read.quality = BAD_CRC
             self._read.certain = True
             return -1
-        else:
-            left = self._read.gap_us - ticks_diff(now, self._last)
-            if left <= 0:
-                self._send()
-                return 1
-        return left // 1000 - 1 if left >= 2000 else 0
+        return self._send()
 
-    def _send(self) -> None:
-        self._state = _WAITING
+    def _send(self) -> int:
         if self._drive:
             self._drive(1)
-            self._state = _SENDING
         self._start = ticks_us()
         self._uart.write(self._read.request)
         self._last = ticks_add(self._start, 8 * self._read.char_us)
+        if self._drive:
+            self._state = _SENDING
+            return 0
+        return self._sent()
 
-    def _take(self) -> int:
-        """Read what has come in, nothing waited for, up to a chunk; returns how many bytes."""
-        size = self._uart.any()
-        return (self._uart.readinto(self._chunk, min(size, _CHUNK)) or 0) if size else 0
+    def _sent(self) -> int:
+        self._state = _WAITING
+        self._meanwhile()
+        return 1  # so that other tasks have their turn, however fast the line is
+
+    def _receive(self) -> int:
+        """Take what has come of the answer; returns as `_step`."""
+        read = self._read
+        uart = self._uart
+        while True:
+            size = uart.any()
+            now = ticks_us()
+            if size:
+                self._last = now
+                chunk = self._chunk if read.n else read.buf
+                size = uart.readinto(chunk, min(size, len(chunk))) or 0
+                read.feed(chunk, size, ticks_diff(now, self._start))
+            wait = read.step(ticks_diff(now, self._start))
+            # To take in has cost time, so the wait is not right any more; but a line that never falls silent
+            # must not keep the other tasks from running.
+            if wait < 0 or wait and (not size or read.spoilt):
+                return wait
+            for _ in range(_LOOKS):
+                if uart.any():
+                    break
 
     def _end(self) -> None:
         self._last_ms = ticks_ms()

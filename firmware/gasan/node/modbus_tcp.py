@@ -59,9 +59,9 @@ class Source(Poller):
         super().__init__(bus[3], sampler)
 
     def _begin(self, block: "Block") -> None:
-        device = block.device
-        self._timeout = device.timeout_ms
-        self._read.ask(device.unit, block.function, block.register, block.count)
+        self._timeout = block.device.timeout_ms
+        read = block.request
+        self._read.ask(read[0], read[1], read[2] << 8 | read[3], read[5])
         self._start = ticks_ms()
         if self._state == _WAITING:
             self._state = _OPEN

@@ -6,9 +6,11 @@ item = [channel, function, register, type code, order, period_ms]
 Needed only while a bus is set up; nothing that lives on refers to this module.
 """
 
+from heapq import heappop, heappush
+
 from gasan.node.poll import Block, Device
 from gasan.wire.columns import WIDTH
-from gasan.wire.modbus import put_read
+from gasan.wire.modbus_rtu import read_request
 from micropython import const
 
 TYPE_CHECKING = const(0)
@@ -31,12 +33,17 @@ def plan(specs: "list[list]", make_group: "Callable") -> "list[Block]":
         if not 0 < timeout_ms <= _TIMEOUT_MAX_MS or not 0 <= gap_ms <= _TIMEOUT_MAX_MS:
             raise ValueError("timeout or gap")
         # What is due to be answered late is the unit's, however many devices it is described as.
-        device = devices.setdefault(unit, Device(unit, timeout_ms, gap_ms))
+        device = devices.setdefault(unit, Device(timeout_ms, gap_ms))
         device.timeout_ms = max(timeout_ms, device.timeout_ms)
         device.gap_ms = max(gap_ms, device.gap_ms)
         run: "list[list[int]]" = []
         count = 0
-        for item in sorted(items, key=lambda i: (i[1], i[5], i[2])):
+        # Not list.sort: MicroPython's takes quadratic time for what is in order already, as configs are.
+        heap: "list[tuple]" = []
+        for item in items:
+            heappush(heap, (item[1], item[5], item[2], item))
+        while heap:
+            item = heappop(heap)[3]
             # An 8-bit value has a register to itself and is its low byte.
             end = item[2] + (WIDTH[item[3]] + 1) // 2
             if run:
@@ -51,26 +58,34 @@ def plan(specs: "list[list]", make_group: "Callable") -> "list[Block]":
                     run.append(item)
                     count = together
                     continue
-                blocks.append(_block(device, run, count, make_group))
+                blocks.append(_block(unit, device, run, count, make_group))
             run = [item]
             count = end - item[2]
         if run:
-            blocks.append(_block(device, run, count, make_group))
+            blocks.append(_block(unit, device, run, count, make_group))
     if not blocks:
         raise ValueError("nothing to read")
     return blocks
 
 
-def _block(device: Device, items: "list[list[int]]", count: int, make_group: "Callable") -> Block:
+def _block(unit: int, device: Device, items: "list[list[int]]", count: int, make_group: "Callable") -> Block:
     _, function, register, _, _, period_ms = items[0]
-    put_read(bytearray(6), 0, device.unit, function, register, count)
+    request = read_request(unit, function, register, count)
     if not 0 < period_ms <= _PERIOD_MAX_MS:
         raise ValueError("period")
     layout = bytearray()
     for item in items:
         if not 0 <= item[4] <= 3:
             raise ValueError("order")
-        layout.append(2 * (item[2] - register))
-        layout.append(item[4])
+        at = 2 * (item[2] - register)
+        size = WIDTH[item[3]]
+        order = item[4]
+        if size == 1:
+            at += 0 if order & 2 else 1
+            order = 0
+        elif size == 2:
+            order &= 2
+        layout.append(at)
+        layout.append(order and order | size << 1)
     group = make_group([item[0] for item in items], bytes([item[3] for item in items]), period_ms)
-    return Block(device, function, register, count, bytes(layout), group)
+    return Block(device, request, bytes(layout), group)

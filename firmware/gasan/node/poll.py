@@ -5,20 +5,20 @@ becomes a reading, a bad one included, or is counted as missed. A device that do
 after growing pauses, and what is due of it meanwhile is bad at once, so that it costs the others little.
 
 The path from one request to the next is one flat coroutine over plain methods of the bus, since a nested
-``await`` would allocate.
+``await`` would allocate. On a serial line it is also short: an answer is handed to the sampler, with the time
+at which it came, and the next block is chosen while the next request is on its way.
 """
 
-from asyncio import sleep_ms
+from asyncio import Lock, sleep_ms
 from time import ticks_add, ticks_diff, ticks_ms
 
-from gasan.wire.columns import WIDTH
 from gasan.wire.modbus import reorder
 from gasan.wire.quality import BAD_ANSWER, BAD_CRC, EXCEPTION, GOOD, TIMEOUT
 from micropython import const
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from asyncio import Lock
+    from typing import Any
 
     from gasan.node.sampler import Rows, Sampler
     from gasan.wire.modbus_rtu import RtuRead
@@ -37,8 +37,7 @@ _PAUSES = b"\x03\x06\x0c\x18"
 class Device:
     """One unit on the bus and what is known of its health."""
 
-    def __init__(self, unit: int, timeout_ms: int, gap_ms: int) -> None:
-        self.unit = unit
+    def __init__(self, timeout_ms: int, gap_ms: int) -> None:
         self.timeout_ms = timeout_ms
         self.gap_ms = gap_ms
         self.ready = ticks_ms()  # before which it is not to be asked
@@ -48,23 +47,34 @@ class Device:
 class Block:
     """Registers that are read by one request, and the columns that are cut out of the answer."""
 
-    def __init__(
-        self, device: Device, function: int, register: int, count: int, layout: bytes, group: "Rows"
-    ) -> None:
-        """``layout``: of each column of ``group``, where it begins in the answer (bytes), and its order."""
+    def __init__(self, device: Device, request: bytes, layout: bytes, group: "Rows") -> None:
+        """``request``: as RTU has it. ``layout``: two bytes for each column of ``group``: where it begins in
+        the registers of the answer; 0 if it can be copied, else its order and, from bit 2 on, its registers.
+        """
         self.device = device
-        self.function = function
-        self.register = register
-        self.count = count
+        self.request = request
         self.layout = layout
         self.group = group
         self.due = ticks_ms()
 
 
+class Line(Lock):
+    """A lock that can also be had without a coroutine, so that nothing is allocated."""
+
+    state: "Any"  # of asyncio's Lock: 0 while it is free and nobody is about to have it
+
+    def take(self) -> bool:
+        """Take it if it is free."""
+        if self.state:
+            return False
+        self.state = 1
+        return True
+
+
 class Poller:
     """Reads the blocks of one bus for ever; each kind of bus has its own transaction."""
 
-    lock: "Lock | None" = None  # held while a transaction is under way
+    lock: "Line | None" = None  # held while a transaction is under way
     _patient = True  # whether a single unanswered request already brings a pause
 
     if TYPE_CHECKING:
@@ -74,7 +84,10 @@ class Poller:
             """Start a transaction; nothing is waited for."""
 
         def _step(self) -> int:
-            """Carry it on: ms until the next step (0: at once), or -1: the outcome is in ``_read``."""
+            """Carry it on: ms until the next step (0: at once), or -1: the outcome is in ``_read``.
+
+            A bus with a lock calls ``_meanwhile`` when the request is on its way, before it takes any answer.
+            """
 
         def _end(self) -> None:
             """The transaction is over, perhaps cut short."""
@@ -87,49 +100,69 @@ class Poller:
         self.beat = ticks_ms()
         self._sampler = sampler
         self._blocks = plan(specs, sampler.group)
-        self._at = ticks_ms()
+        self._block = self._blocks[0]  # that is being read
+        self._following: Block | None = None  # to be read next, if that is known
+        self._at = ticks_ms()  # when
+        self._held: Block | None = None  # whose answer is yet to be handed over
+        self._held_at = self._at
+        self._data = 0  # where that begins in the buffer
         self._value = bytearray(8)
 
     async def run(self) -> None:
         """Poll until cancelled."""
         lock = self.lock
         for block in self._blocks:
-            block.due = ticks_ms()
-            block.device.ready = block.due
-        while True:
-            block = self._next()
+            block.due = block.device.ready = ticks_ms()
+        self._following = None
+        try:
             while True:
-                self.beat = now = ticks_ms()
-                wait = ticks_diff(self._at, now)
-                if wait <= 0:
-                    break
-                await sleep_ms(min(wait, _NAP_MS))
-            period = block.group.period_ms
-            late = ticks_diff(now, block.due) // period
-            if late > 0:
-                self._sampler.missed(block.group, late)
-            block.due = ticks_add(block.due, (late + 1) * period)
-            if block.device.silent and ticks_diff(block.device.ready, now) > 0:
-                self._sampler.fail(block.group, TIMEOUT)
-                await sleep_ms(0)
-                continue
-            if lock:
-                await lock.acquire()
-            try:
-                self._begin(block)
+                self._block = block = self._following or self._next()
                 while True:
-                    wait = self._step()
-                    if wait > 0:
-                        await sleep_ms(wait)
-                    elif wait < 0:
+                    self.beat = now = ticks_ms()
+                    wait = ticks_diff(self._at, now)
+                    if wait <= 0:
                         break
-            finally:
-                self._end()
-                if lock:
-                    lock.release()
-            if not lock:
-                await sleep_ms(0)  # a server that answers at once must not starve the node
-            self._settle(block)
+                    self._deliver()
+                    await sleep_ms(min(wait, _NAP_MS))
+                self._following = None
+                period = block.group.period_ms
+                late = ticks_diff(now, block.due) // period
+                if late > 0:
+                    self._sampler.missed(block.group, late)
+                block.due = ticks_add(block.due, (late + 1) * period)
+                if block.device.silent and ticks_diff(block.device.ready, now) > 0:
+                    self._deliver()
+                    self._sampler.fail(block.group, TIMEOUT)
+                    await sleep_ms(0)
+                    continue
+                if lock and not lock.take():
+                    self._deliver()
+                    await lock.acquire()
+                try:
+                    self._begin(block)
+                    while True:
+                        wait = self._step()
+                        if wait > 0:
+                            await sleep_ms(wait)
+                        elif wait < 0:
+                            break
+                finally:
+                    self._end()
+                    if lock:
+                        lock.release()
+                self._settle(block)
+                if not lock:
+                    await sleep_ms(0)  # a server that answers at once must not starve the node
+        finally:
+            self._deliver()
+
+    def _meanwhile(self) -> None:
+        """Do what the next request need not wait for: hand over the answer before, choose the block after."""
+        self._deliver()
+        device = self._block.device
+        if not (device.silent or device.gap_ms):
+            device.ready = self.beat
+            self._following = self._next()
 
     def _next(self) -> Block:
         """The block to read next; ``_at`` is when. A device's pause is waited for if that skips no sample."""
@@ -145,21 +178,29 @@ class Poller:
         return best
 
     def _settle(self, block: Block) -> None:
-        """Hand the outcome of a transaction to the sampler and decide when the device may be asked again."""
+        """Take note of the outcome of a transaction and decide when the device may be asked again."""
         device = block.device
         quality = self._read.quality
+        now = ticks_ms()
         wait = device.gap_ms
         if self._read.certain:
             device.silent = 0
         else:
+            self._following = None
             device.silent += 1
             step = device.silent - (1 if self._patient else 2)
             if step >= 0:
                 wait = max(wait, device.timeout_ms * _PAUSES[min(step, len(_PAUSES) - 1)])
-        device.ready = ticks_add(ticks_ms(), wait)
+        if not self._following:
+            device.ready = ticks_add(now, wait)
         if quality == GOOD:
-            self._deliver(block)
+            self._held = block
+            self._held_at = now
+            self._data = self._read.data
+            if not self.lock:
+                self._deliver()
             return
+        self._deliver()
         if quality == TIMEOUT:
             self.counters[_TIMEOUTS] += 1
         elif quality == BAD_CRC or quality == BAD_ANSWER:
@@ -168,18 +209,24 @@ class Poller:
             self.counters[_EXCEPTIONS] += 1
         self._sampler.fail(block.group, quality)
 
-    def _deliver(self, block: Block) -> None:
-        """Copy each column's bytes from the answer into the group, the most significant first."""
+    def _deliver(self) -> None:
+        """Copy each column's bytes from the held answer into its group, the most significant first."""
+        block = self._held
+        if not block:
+            return
+        self._held = None
         group = block.group
-        read = self._read
-        self._sampler.start(group)
+        layout = block.layout
+        buf = self._read.buf
+        at = self._data
+        i = 1
+        self._sampler.start(group, self._held_at)
         for column in range(group.columns):
-            pos = read.data + block.layout[2 * column]
-            order = block.layout[2 * column + 1]
-            size = WIDTH[group.types[column]]
+            order = layout[i]
             if order:
-                reorder(read.buf, pos, (size + 1) // 2, order, self._value)
-                group.put(column, self._value, size & 1)
+                reorder(buf, at + layout[i - 1], order >> 2, order & 3, self._value)
+                group.put(column, self._value, 0)
             else:
-                group.put(column, read.buf, pos + (size & 1))
+                group.put(column, buf, at + layout[i - 1])
+            i += 2
         self._sampler.finish(group)

@@ -80,9 +80,10 @@ class Sampler:
         self.groups.append(g)
         return g
 
-    def start(self, g: Rows) -> None:
-        """Begin a row of this moment; it is good until a column is marked otherwise."""
-        t = ticks_ms()
+    def start(self, g: Rows, t: "Any" = None) -> None:
+        """Begin a row of the tick ``t``, or of this moment; it is good until a column is marked otherwise."""
+        if t is None:
+            t = ticks_ms()
         if not self.waiting:
             self._opened = t
         if not g.n:

@@ -16,7 +16,7 @@ class Sampler:
     def group(self, channels, types, period_ms):
         return Group(channels, types, 1, period_ms)
 
-    def start(self, g):
+    def start(self, g, t=None):
         g.clear()
         g.start(0)
 

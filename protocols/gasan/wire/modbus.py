@@ -28,7 +28,7 @@ def put_read(request: bytearray, pos: int, unit: int, function: int, register: i
     request[pos + 5] = count
 
 
-def judge(request: bytearray, at: int, buf: bytearray, pos: int, size: int) -> int:
+def judge(request: "bytes | bytearray", at: int, buf: bytearray, pos: int, size: int) -> int:
     """Quality of ``size`` bytes at ``buf[pos]`` (unit, function, rest; no CRC) as the answer to a read.
 
     The read is what ``put_read`` wrote to ``request[at]``. ``GOOD``: the registers begin at ``pos + 3``;

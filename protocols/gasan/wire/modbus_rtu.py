@@ -23,6 +23,9 @@ else:
 _ROOM = const(272)  # bytes: the longest answer (255) and some noise before it
 _PATIENCE_US = const(10000)  # a pause inside an answer is forgiven up to 3.5 characters and this
 _DONE = const(-1)
+_SPIN_US = const(1400)  # shorter waits are not slept: the shortest sleep takes up to a millisecond and some
+_WAKE_US = const(400)  # what a sleep may take longer than it should
+_BYTE_US = const(25)  # to take in a byte that has come; on RP2040
 
 # CRC-16 of polynomial 0xA001 per byte, low and high half: literals, so that frozen code keeps them in flash.
 _LOW = (
@@ -53,14 +56,30 @@ _HIGH = (
 )
 
 
-def crc16(buf: "bytes | bytearray", pos: int, end: int) -> int:
-    """CRC of ``buf[pos:end]``; sent low byte first, so that over a frame with its CRC it is 0."""
-    low = high = 0xFF
+def crc16(buf: "bytes | bytearray", pos: int, end: int, crc: int = 0xFFFF) -> int:
+    """CRC of ``buf[pos:end]``; sent low byte first, so that over a frame with its CRC it is 0.
+
+    ``crc``: of what comes before, when the bytes are taken piece by piece.
+    """
+    lows = _LOW
+    highs = _HIGH
+    low = crc & 0xFF
+    high = crc >> 8
     for i in range(pos, end):
         k = low ^ buf[i]
-        low = high ^ _LOW[k]
-        high = _HIGH[k]
+        low = high ^ lows[k]
+        high = highs[k]
     return high << 8 | low
+
+
+def read_request(unit: int, function: int, register: int, count: int) -> bytes:
+    """The 8 bytes of a read. Raises ModbusError."""
+    request = bytearray(8)
+    put_read(request, 0, unit, function, register, count)
+    crc = crc16(request, 0, 6)
+    request[6] = crc & 0xFF
+    request[7] = crc >> 8
+    return bytes(request)
 
 
 class RtuRead:
@@ -75,63 +94,91 @@ class RtuRead:
         """``char_us``: one character on the line; ``gap_us``: the silence that ends a frame."""
         self.char_us = char_us
         self.gap_us = gap_us
-        self.request = bytearray(8)
+        self.request = b""
         self.buf = bytearray(_ROOM)
         self.n = 0  # bytes of the present chunk in buf
         self.data = 0  # where the registers begin in buf, if the quality is GOOD
         self.quality = TIMEOUT
         self.certain = True
-        self._last = self._deadline = self._limit = 0
-        self._spoilt = False
+        self.spoilt = False  # what has come does not begin with the answer
+        self._last = self._deadline = self._limit = self._need = 0
+        self._crc = self._summed = 0  # CRC of the first `_summed` bytes, of no more than the answer
 
-    def ask(self, unit: int, function: int, register: int, count: int, timeout_us: int) -> None:
-        """Make ``request``; its answer must begin within ``timeout_us`` of its end. Raises ModbusError."""
-        put_read(self.request, 0, unit, function, register, count)
-        crc = crc16(self.request, 0, 6)
-        self.request[6] = crc & 0xFF
-        self.request[7] = crc >> 8
+    def ask(self, request: bytes, timeout_us: int) -> None:
+        """Expect the answer to ``request`` (`read_request`), to begin within ``timeout_us`` of its end.
+
+        ``buf`` keeps the answer before until the first ``feed``.
+        """
+        self.request = request
+        self._need = 5 + 2 * request[5]
         self._last = 8 * self.char_us
         self._deadline = self._last + timeout_us
-        self._limit = self._deadline + (5 + 2 * count) * self.char_us + self.gap_us + _PATIENCE_US
-        self._spoilt = False
-        self.n = 0
+        self._limit = self._deadline + self._need * self.char_us + self.gap_us + _PATIENCE_US
+        self._begin()
         self.quality = TIMEOUT
 
-    def feed(self, chunk: bytearray, size: int, now: int) -> None:
-        """Take the first ``size`` bytes of ``chunk``, read at ``now``. What finds no room is noise anyway."""
+    def _begin(self) -> None:
+        self.spoilt = False
+        self.n = self._summed = 0
+        self._crc = 0xFFFF
+
+    def feed(self, chunk: "bytes | bytearray", size: int, now: int) -> None:
+        """Take the first ``size`` bytes of ``chunk``, read at ``now``. What finds no room is noise anyway.
+
+        While ``n`` is 0, ``chunk`` may be ``buf`` itself, into which the bytes were read then.
+        """
         buf = self.buf
         n = self.n
-        for i in range(size):
-            if n < _ROOM:
-                buf[n] = chunk[i]
-                n += 1
-        self.n = n
+        size = min(size, _ROOM - n)
+        if chunk is not buf:
+            for i in range(size):
+                buf[n + i] = chunk[i]
+        self.n = n + size
         self._last = now
 
     def step(self, now: int) -> int:
-        """Milliseconds until the next look (0: at once), or -1: there is a verdict in quality and certain."""
+        """Milliseconds until the next look (0: at once), or -1: there is a verdict in quality and certain.
+
+        No look comes later than the last byte of an answer without pauses, so that its time is known.
+        """
         n = self.n
         quiet = now - self._last
         if n == 0:
             if now >= self._deadline:
                 return self._verdict(self.quality, False)
-            return 1 if quiet >= self.gap_us else 1 + (self.gap_us - quiet) // 1000
+            rest = self._need * (self.char_us - _BYTE_US)
+            if quiet < self.gap_us:
+                rest += self.gap_us - quiet
+            wait = self._sleep(min(rest, self._deadline - now))
+            return wait if wait or quiet < self.gap_us else 1
         need = self._size(0)
-        if n >= need and not self._spoilt:
-            quality = self._judge(0, need)
-            if quality != BAD_CRC and quality != BAD_ANSWER:
-                return self._verdict(quality, True)
-            self._spoilt = True  # a foreign frame, or noise before the answer: silence will tell
+        if self._summed < need and not self.spoilt:
+            end = min(n, need)
+            self._crc = crc16(self.buf, self._summed, end, self._crc)
+            self._summed = end
+            if end == need:
+                if self._crc == 0:
+                    self.data = 3
+                    quality = judge(self.request, 0, self.buf, 0, need - 2)
+                    if quality != BAD_ANSWER:
+                        return self._verdict(quality, True)
+                self.spoilt = True  # a foreign frame, or noise before the answer: silence will tell
         if quiet > self.gap_us + _PATIENCE_US or now > self._limit:
             return self._search(now)
         rest = (need - n) * self.char_us - quiet
         if n < need and rest > -1000:
-            return rest // 1000 - 1 if rest >= 2000 else 0
+            # The byte seen last may have come a character ago. What has come by then must have been taken in
+            # when the last one comes.
+            return self._sleep(rest - self.char_us - (need - n) * _BYTE_US)
         return 1
+
+    def _sleep(self, rest: int) -> int:
+        """Milliseconds that may be slept if something is to be met in ``rest`` microseconds."""
+        return (rest - _WAKE_US) // 1000 if rest >= _SPIN_US else 0
 
     def _size(self, pos: int) -> int:
         """Bytes of an answer that begins at ``pos``."""
-        return 5 if pos + 1 < self.n and self.buf[pos + 1] & 0x80 else 5 + 2 * self.request[5]
+        return 5 if pos + 1 < self.n and self.buf[pos + 1] & 0x80 else self._need
 
     def _judge(self, pos: int, size: int) -> int:
         if crc16(self.buf, pos, pos + size):
@@ -165,6 +212,5 @@ class RtuRead:
         ):
             return self._verdict(BAD_CRC, True)  # its head is right, so this was the answer, and is damaged
         self.quality = BAD_ANSWER if whole else BAD_CRC
-        self._spoilt = False
-        self.n = 0
+        self._begin()
         return self._verdict(self.quality, False) if now >= self._deadline else 1

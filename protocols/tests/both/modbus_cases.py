@@ -20,7 +20,7 @@ ANSWER = with_crc(b"\x01\x03\x04\x11\x22\x33\x44")
 LONGER = with_crc(b"\x01\x03\x06\x11\x22\x33\x44\x55\x66")
 REFUSED = with_crc(b"\x01\x83\x02")
 FOREIGN = with_crc(b"\x02\x03\x04\xaa\xbb\xcc\xdd")
-ECHO = with_crc(b"\x01\x03\x00\x10\x00\x02")
+READ = ECHO = with_crc(b"\x01\x03\x00\x10\x00\x02")
 
 
 def mbap(transaction, unit, body):
@@ -42,7 +42,7 @@ class Line:
     def run(self):
         """Quality and whether it is certain."""
         answer = self.answer
-        answer.ask(UNIT, FUNCTION, REGISTER, COUNT, TIMEOUT_US)
+        answer.ask(READ, TIMEOUT_US)
         coming = []
         for at, data in self.pieces:
             for i in range(len(data)):
@@ -86,18 +86,14 @@ def case_crc_is_the_one_of_the_specification():
 
 
 def case_requests_are_as_the_specification_has_them():
-    rtu = modbus_rtu.RtuRead(CHAR_US, GAP_US)
-    rtu.ask(1, 3, 0, 10, TIMEOUT_US)
-    assert bytes(rtu.request) == b"\x01\x03\x00\x00\x00\x0a\xc5\xcd"
-    rtu.ask(247, 4, 0xFFFF, 1, TIMEOUT_US)
-    assert bytes(rtu.request[:6]) == b"\xf7\x04\xff\xff\x00\x01"
+    assert modbus_rtu.read_request(1, 3, 0, 10) == b"\x01\x03\x00\x00\x00\x0a\xc5\xcd"
+    assert modbus_rtu.read_request(247, 4, 0xFFFF, 1)[:6] == b"\xf7\x04\xff\xff\x00\x01"
     tcp = modbus_tcp.TcpRead()
     tcp.ask(255, 4, 0x006B, 125)
     assert bytes(tcp.request) == b"\x00\x01\x00\x00\x00\x06\xff\x04\x00\x6b\x00\x7d"
 
 
 def case_a_read_that_no_device_can_answer_is_refused():
-    rtu = modbus_rtu.RtuRead(CHAR_US, GAP_US)
     for unit, function, register, count in (
         (1, 3, 0, 0),
         (1, 3, 0, 126),
@@ -108,7 +104,7 @@ def case_a_read_that_no_device_can_answer_is_refused():
         (-1, 3, 0, 1),
     ):
         try:
-            rtu.ask(unit, function, register, count, TIMEOUT_US)
+            modbus_rtu.read_request(unit, function, register, count)
         except ModbusError:
             continue
         raise AssertionError("accepted")
@@ -144,7 +140,7 @@ def case_rtu_takes_its_answer():
 def case_rtu_takes_the_longest_answer():
     body = bytes([9, 4, 250]) + bytes(range(250))
     answer = modbus_rtu.RtuRead(CHAR_US, GAP_US)
-    answer.ask(9, 4, 0, 125, TIMEOUT_US)
+    answer.ask(modbus_rtu.read_request(9, 4, 0, 125), TIMEOUT_US)
     answer.feed(bytearray(with_crc(body)), 255, SENT_US + 300000)
     assert answer.step(SENT_US + 300000) < 0
     assert answer.quality == GOOD
@@ -220,7 +216,7 @@ def case_rtu_ends_on_a_line_that_never_falls_silent():
 def case_rtu_begins_afresh_after_anything():
     answer = modbus_rtu.RtuRead(CHAR_US, GAP_US)
     for data, quality in ((FOREIGN * 30, BAD_CRC), (b"", TIMEOUT), (ANSWER, GOOD), (REFUSED, EXCEPTION + 2)):
-        answer.ask(UNIT, FUNCTION, REGISTER, COUNT, TIMEOUT_US)
+        answer.ask(READ, TIMEOUT_US)
         for i in range(0, len(data), 256):
             answer.feed(bytearray(data[i : i + 256]), len(data[i : i + 256]), SENT_US + 1000)
         now = SENT_US + 1000
@@ -328,7 +324,7 @@ _tcp = modbus_tcp.TcpRead()
 
 def hostile_rtu(data):
     """Whatever comes, there is a verdict in time, and a good one only for an answer that is really there."""
-    _rtu.ask(UNIT, FUNCTION, REGISTER, COUNT, 20000)
+    _rtu.ask(READ, 20000)
     now = SENT_US + 100
     for i in range(0, len(data), 256):
         part = data[i : i + 256]
