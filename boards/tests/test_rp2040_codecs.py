@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(bool(on_rp2040.missing()), reason=on_rp2040.miss
 
 _ROOT = Path(__file__).parents[2]
 _PROTOCOLS = _ROOT / "protocols"
+_VECTORS = _ROOT.parent / "shared" / "vectors" / "cbor_rfc8949_appendix_a.json"
 _PROGRAMS = _ROOT / "firmware" / "tests" / "rp2040"
 
 
@@ -48,6 +49,39 @@ def test_modbus_cases_and_golden_packets_hold(tmp_path: Path) -> None:
     modbus, *rest = done.output.splitlines()
     assert int(modbus.removeprefix("modbus ")) > 15
     assert rest == [f"link {len(json.loads(golden)['packets'])}"]
+
+
+def test_cbor_vectors_and_hostile_bytes_hold(tmp_path: Path) -> None:
+    """The standard's vectors, save those with a number that no single-precision float holds."""
+    cases = _PROTOCOLS / "tests" / "both" / "cbor_cases.py"
+    rare = _PROTOCOLS / "gasan" / "wire" / "cbor_rare.py"
+    files = {"/cbor_cases.mpy": compile_mpy(cases, cases.name)}
+    files["/lib/gasan/wire/cbor_rare.mpy"] = compile_mpy(rare, rare.name)
+    expected = []
+    if _VECTORS.is_file():
+        vectors = json.loads(_VECTORS.read_text())
+        floats = [
+            (it["hex"], single(it["decoded"])) for it in vectors if isinstance(it.get("decoded"), float)
+        ]
+        dated = "c1fb41d452d9ec200000"
+        others = [it for it in vectors if not isinstance(it.get("decoded"), float) and it["hex"] != dated]
+        vectors = {"floats": [it for it in floats if it[1]], "others": others}
+        files["/vectors.json"] = json.dumps(vectors, ensure_ascii=False).encode()
+        expected = ["refused f0 f7 f818 f8ff"]
+        assert len(vectors["floats"]) > 8
+    done = on_rp2040.run(_PROGRAMS / "cbor_codec.py", tmp_path, files=files)
+    *said, hostile = done.output.splitlines()
+    assert said == expected
+    assert int(hostile.removeprefix("hostile ")) > 60
+
+
+def single(number: float) -> str:
+    """The bytes of a single-precision float that is that number; empty when none is."""
+    try:
+        data = struct.pack(">f", number)
+    except OverflowError:
+        return ""
+    return data.hex() if struct.unpack(">f", data)[0] == number else ""
 
 
 def test_float32_come_back_bit_for_bit(tmp_path: Path, seed: int) -> None:
