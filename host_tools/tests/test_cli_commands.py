@@ -1,5 +1,6 @@
 """The command line without a gateway: exit codes, one-line errors, JSON that is nothing but JSON."""
 
+import errno
 import json
 import os
 import sqlite3
@@ -120,6 +121,10 @@ def test_help_in_korean() -> None:
     assert "old machines" in _python("--lang=en", "--help", LANG="ko_KR.UTF-8").stdout
 
 
+def test_a_terminal_without_korean() -> None:
+    assert "\\uc624" in _python("--lang=ko", "--help", PYTHONIOENCODING="latin1").stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -128,6 +133,8 @@ def test_help_in_korean() -> None:
         ["up"],
         ["readings", "--format", "xml"],
         ["demo", "--seconds", "-1"],
+        ["demo", "--seconds", "nan"],
+        ["up", "--site", "site.toml", "--seconds", "nan"],
         ["--lang", "de"],
     ],
 )
@@ -400,6 +407,8 @@ def test_logs_without_a_gateway(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (UntrustedError("x"), ExitCode.UNTRUSTED),
         (KeyboardInterrupt(), ExitCode.INTERRUPTED),
         (ZeroDivisionError("x"), ExitCode.INTERNAL),
+        (OSError(errno.EBADF, "x"), ExitCode.INTERNAL),
+        (OSError(errno.ENOSPC, "x"), ExitCode.FAILED),
     ],
 )
 def test_errors_and_exit_codes(

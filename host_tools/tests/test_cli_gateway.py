@@ -121,11 +121,17 @@ def test_logs_follow(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_maintenance(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with _gateway(state, lambda request: [{"done": {"port": "/dev/pts/9"}}]) as requests:
+    with _gateway(
+        state, lambda request: [{"done": {"port": "/dev/pts/9", "told": len(requests) > 1}}]
+    ) as requests:
         assert cli.run(["maintenance", "press-1", "--state", str(state)]) == ExitCode.OK
-        assert "  mpremote connect /dev/pts/9 repl\n" in capsys.readouterr().out
+        assert "press-1 does not answer; the gateway has left its port" in capsys.readouterr().out
+        assert cli.run(["maintenance", "press-1", "--state", str(state)]) == ExitCode.OK
+        text = capsys.readouterr().out
+        assert "press-1 has restarted without its program" in text
+        assert "  mpremote connect /dev/pts/9 repl\n" in text
         assert cli.run(["maintenance", "press-1", "--end", "--state", str(state)]) == ExitCode.OK
-    assert [request["do"] for request in requests] == ["maintenance", "resume"]
+    assert [request["do"] for request in requests] == ["maintenance", "maintenance", "resume"]
 
 
 def test_what_the_gateway_refuses(state: Path, capsys: pytest.CaptureFixture[str]) -> None:

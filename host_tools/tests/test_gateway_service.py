@@ -269,6 +269,26 @@ def test_a_config_that_does_not_come_up_is_tried_once_and_told(tmp_path: Path, s
     run(main, tmp_path, seed)
 
 
+def test_a_rolled_back_apply_leaves_the_config_before_it(tmp_path: Path, seed: int) -> None:
+    async def main(site: Site) -> None:
+        site.linked.take_config = lambda config: None
+        async with site.linked, site.serving() as gateway:
+            site.linked.start()
+            await site.until(lambda: gateway.snapshot().nodes[0].state == "up" and site.delivered())
+            rows = [row.channel for row in gateway.snapshot().rows]
+            answers = await site.ask(do="apply", node="press-1", config=config_of(OTHER).hex())
+            assert "went back" in answers[-1]["rolled_back"]
+            (nodes,) = await site.ask(do="nodes")
+            assert nodes["done"]["nodes"][0]["config"] == site.config.hex()
+            assert [row.channel for row in gateway.snapshot().rows] == rows
+            site.data(1)
+            await site.until(site.delivered)
+            await asyncio.sleep(0.2)  # nothing is to happen
+            assert [name for name, _ in site.linked.commands] == ["activate"]
+
+    run(main, tmp_path, seed)
+
+
 def test_apply_shows_its_progress_and_ends_with_the_birth(tmp_path: Path, seed: int) -> None:
     async def main(site: Site) -> None:
         config = config_of(OTHER)
@@ -332,7 +352,7 @@ def test_a_long_state_path_and_maintenance(tmp_path: Path, seed: int) -> None:
             site.linked.start()
             await site.until(lambda: gateway.snapshot().nodes[0].state == "up")
             (answer,) = await site.ask(do="maintenance", node="press-1")
-            assert answer == {"done": {"port": str(site.linked.port)}}
+            assert answer == {"done": {"port": str(site.linked.port), "told": True}}
             assert site.linked.commands == [("maintenance", [])]
             assert gateway.snapshot().nodes[0].state == "maintenance"
             site.data(1)
@@ -344,6 +364,21 @@ def test_a_long_state_path_and_maintenance(tmp_path: Path, seed: int) -> None:
     folder = tmp_path / ("long" * 20) / ("longer" * 10)
     folder.mkdir(parents=True)
     run(main, folder, seed)
+
+
+def test_the_port_of_a_node_that_does_not_answer_is_left_to_others(tmp_path: Path, seed: int) -> None:
+    async def main(site: Site) -> None:
+        async with site.linked, site.serving() as gateway:
+            await site.until(lambda: gateway.snapshot().nodes[0].state == "connecting")
+            (answer,) = await site.ask(do="maintenance", node="press-1")
+            assert answer == {"done": {"port": str(site.linked.port), "told": False}}
+            assert gateway.snapshot().nodes[0].state == "maintenance"
+            assert await site.ask(do="resume", node="press-1") == [{"done": {}}]
+            site.linked.start()
+            await site.until(lambda: gateway.snapshot().nodes[0].state == "up")
+            assert site.linked.commands == []
+
+    run(main, tmp_path, seed)
 
 
 def test_another_node_on_the_port_is_named(tmp_path: Path, seed: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from gasan.host.account import Account
 from gasan.host.compile import compile_site
 from gasan.host.errors import TryAgainError
+from gasan.host.gateway.lock import state_lock
 from gasan.host.i18n import _
 from gasan.host.run import Run, check_surroundings, check_vm, run_site
 from gasan.host.site import load
@@ -49,7 +50,8 @@ async def run_demo(demo: Demo) -> Account:
 
 async def _run(demo: Demo, state: Path, db: Path) -> Account:
     folder = state / "equipment"
-    folder.mkdir(parents=True, exist_ok=True)
+    with state_lock(state):  # before anything of a folder in use is touched
+        folder.mkdir(exist_ok=True)
     equipment = await _start_equipment(folder)
     stop = asyncio.Event()
     watching = asyncio.create_task(equipment.wait())

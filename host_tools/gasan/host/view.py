@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gasan.host.compile import CompiledNode
 from gasan.host.gateway.live import Counters, LiveRow, NodeState, Snapshot
-from gasan.host.i18n import _, language
+from gasan.host.i18n import _, language, ngettext
 from gasan.host.wording import (
     age_text,
     bytes_text,
@@ -114,8 +114,13 @@ def _counter_texts(counters: Counters) -> list[tuple[str, bool]]:
     """Each counter in words, and whether it is an alarm."""
     per_reading = f"{counters.bytes / counters.readings:.1f}" if counters.readings else "-"
     found = [
-        (_("{n} frames").format(n=count_text(counters.frames)), False),
-        (_("{n} readings").format(n=count_text(counters.readings)), False),
+        (ngettext("{n} frame", "{n} frames", counters.frames).format(n=count_text(counters.frames)), False),
+        (
+            ngettext("{n} reading", "{n} readings", counters.readings).format(
+                n=count_text(counters.readings)
+            ),
+            False,
+        ),
         (_("{n} bytes per reading").format(n=per_reading), False),
         (_spool_text(counters), False),
         (_("lost {n}").format(n=count_text(counters.lost)), counters.lost > 0),
@@ -132,9 +137,8 @@ def _spool_text(counters: Counters) -> str:
     """What nodes still hold; an empty spool takes some bytes too, which interest nobody."""
     if not counters.spool_frames:
         return _("spool empty")
-    return _("spool {n} frames, {size}").format(
-        n=count_text(counters.spool_frames), size=bytes_text(counters.spool_bytes)
-    )
+    said = ngettext("spool {n} frame, {size}", "spool {n} frames, {size}", counters.spool_frames)
+    return said.format(n=count_text(counters.spool_frames), size=bytes_text(counters.spool_bytes))
 
 
 def _counters(counters: Counters) -> Text:

@@ -1,5 +1,7 @@
 """The command line: ``gasan VERB …``. Exit codes are in `exit_codes`."""
 
+import errno
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,6 +17,9 @@ __all__ = ["main", "run"]
 
 def main() -> None:
     """Entry point of the `gasan` command."""
+    for stream in (sys.stdout, sys.stderr):  # None where the caller has closed it
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without Korean ends no command
     sys.exit(run(sys.argv[1:]))
 
 
@@ -43,7 +48,10 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if verbose:
             traceback.print_exc()
-        else:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            click.echo(_("gasan: the disk is full; make room and try again"), err=True)
+            return ExitCode.FAILED
+        if not verbose:
             reason = f"{type(error).__name__}: {error}"
             text = _("gasan: internal error ({reason}); run it again with -v and report what it prints")
             click.echo(text.format(reason=reason), err=True)

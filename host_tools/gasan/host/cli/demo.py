@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import click
-from gasan.host.cli.options import command_options, json_option
+from gasan.host.cli.options import command_options, json_option, seconds_option
 from gasan.host.cli.output import print_account
 from gasan.host.demo import Demo, run_demo
 from gasan.host.i18n import _
@@ -18,7 +18,7 @@ __all__ = ["demo"]
         "A virtual node polls it until Ctrl-C; the account comes at the end."
     )
 )
-@click.option("--seconds", type=click.FloatRange(min=0), help=_("End after so many seconds."))
+@seconds_option
 @click.option(
     "--state",
     type=click.Path(path_type=Path, file_okay=False),

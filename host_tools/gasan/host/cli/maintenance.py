@@ -25,8 +25,14 @@ def maintenance(node: str, end: bool, state: Path) -> None:
         ask_once(state, {"do": "resume", "node": node})
         click.echo(_("{node}: the gateway uses its port again").format(node=node))
         return
-    port = ask_once(state, {"do": "maintenance", "node": node})["port"]
-    click.echo(_("{node} has restarted without its program. Now you can run:").format(node=node))
+    answer = ask_once(state, {"do": "maintenance", "node": node})
+    port = answer["port"]
+    if answer["told"]:
+        click.echo(_("{node} has restarted without its program. Now you can run:").format(node=node))
+    else:
+        click.echo(
+            _("{node} does not answer; the gateway has left its port. Now you can run:").format(node=node)
+        )
     click.echo(f"  mpremote connect {port} repl")
     click.echo(_("When you are done:"))
     click.echo(f"  mpremote connect {port} reset")

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,7 +8,15 @@ from typing import Any, TypeVar
 import click
 from gasan.host.i18n import LANGUAGES, _, set_language
 
-__all__ = ["STATE_DEFAULT", "command_options", "database", "database_options", "json_option", "state_option"]
+__all__ = [
+    "STATE_DEFAULT",
+    "command_options",
+    "database",
+    "database_options",
+    "json_option",
+    "seconds_option",
+    "state_option",
+]
 
 STATE_DEFAULT = Path("gasan-state")
 DATABASE_NAME = "gasan.sqlite"
@@ -40,6 +49,20 @@ def json_option(command: _Command) -> _Command:
     """--json as the argument `as_json`."""
     return click.option(
         "--json", "as_json", is_flag=True, help=_("Print JSON on stdout, and nothing else there.")
+    )(command)
+
+
+def _number(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    """A range holds what is not smaller than its bound, so also a NaN."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter(_("nan is no number of seconds"))
+    return value
+
+
+def seconds_option(command: _Command) -> _Command:
+    """--seconds as the argument `seconds`."""
+    return click.option(
+        "--seconds", type=click.FloatRange(min=0), callback=_number, help=_("End after so many seconds.")
     )(command)
 
 

@@ -21,8 +21,8 @@ __all__ = ["tail"]
 @json_option
 @command_options
 def tail(node: str | None, device: str | None, channel: str | None, state: Path, as_json: bool) -> None:
-    wanted = {"node": node, "device": device, "channel": channel}
-    for answer in ask(state, {"do": "tail"}):
+    wanted = {"device": device, "channel": channel}
+    for answer in ask(state, {"do": "tail", "node": node}):
         if "dropped" in answer:
             said = _("gasan: this terminal is too slow; {n} readings are not shown here, but stored")
             click.echo(said.format(n=answer["dropped"]), err=True)

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import click
-from gasan.host.cli.options import command_options, database, database_options, json_option
+from gasan.host.cli.options import command_options, database, database_options, json_option, seconds_option
 from gasan.host.cli.output import print_account
 from gasan.host.compile import compile_site
 from gasan.host.i18n import _
@@ -21,7 +21,7 @@ __all__ = ["up"]
     "--site", "file", type=click.Path(path_type=Path), required=True, help=_("Site file; see gasan init.")
 )
 @database_options
-@click.option("--seconds", type=click.FloatRange(min=0), help=_("End after so many seconds."))
+@seconds_option
 @json_option
 @command_options
 def up(file: Path, state: Path, db: Path | None, seconds: float | None, as_json: bool) -> None:

@@ -101,36 +101,41 @@ class NodeService:
         self.link.farewell()
 
     async def apply(self, config: bytes, report: Callable[[Progress], None]) -> ApplyResult:
-        """Makes `config` the one that the node should run, and brings it there. Raises InputError."""
+        """Makes `config` the one that the node should run, and brings it there; one that the node has rolled
+        back is not the one any more. Raises InputError.
+        """
         try:
             config_meanings(config)
         except ValueError as error:
             raise InputError(_("this is not a config for {node}").format(node=self.node.name)) from error
         async with self._applying:
+            before = self.config
             self.config = config
             self._given_up.discard(self.revision)
             await self._learn()
-            return await self._apply(report)
+            result = await self._apply(report)
+            if result.state is ApplyState.ROLLED_BACK:
+                self.config = before
+                await self._learn()
+            return result
 
-    async def maintenance(self) -> str:
-        """Has the node restart without its program, and leaves its port to others; returns the port.
+    async def maintenance(self) -> bool:
+        """Has the node restart without its program, and leaves its port to others. A node that does not answer
+        stays as it is: just then its port is wanted. Returns whether the node was told.
 
-        Raises TryAgainError when the node is not there or refuses.
+        Raises TryAgainError when the node refuses.
         """
-        if self._open.is_set():
-            if not self.link.up:
-                raise TryAgainError(
-                    _("{node} is not connected: {detail}").format(
-                        node=self.node.name, detail=self.link.state.detail
-                    )
-                )
+        if not self._open.is_set():
+            return True
+        told = self.link.up
+        if told:
             result = await self.link.command("maintenance")
             if result.status > 0:
                 raise TryAgainError(_("{node} refuses: {text}").format(node=self.node.name, text=result.text))
-            self._open.clear()
-            if self._link_task is not None:
-                self._link_task.cancel()
-        return self.port
+        self._open.clear()
+        if self._link_task is not None:
+            self._link_task.cancel()
+        return told
 
     def resume(self) -> None:
         """Opens the port again."""
@@ -172,11 +177,8 @@ class NodeService:
                 if not self._differs():
                     continue
                 log.info("node %s: sending config %s", self.node.name, self.revision.hex())
-                revision = self.revision
                 result = await self._apply(lambda progress: None)
-            if result.state is ApplyState.ROLLED_BACK:
-                self._given_up.add(revision)
-            elif result.state is ApplyState.FAILED:
+            if result.state is ApplyState.FAILED:
                 await asyncio.sleep(_APPLY_RETRY_S)
 
     async def _keep_sensor_keys(self) -> None:
@@ -219,6 +221,8 @@ class NodeService:
         else:
             log.error("node %s: %s", self.node.name, result.reason)
             self.log.add(f"-- {result.reason}")
+        if result.state is ApplyState.ROLLED_BACK:
+            self._given_up.add(self.revision)
         return result
 
     async def _flush(self) -> None:

@@ -275,7 +275,9 @@ class Gateway:
         yield {"done": {"status": result.status, "text": result.text}}
 
     async def _do_maintenance(self, request: dict[str, Any]) -> Answers:
-        yield {"done": {"port": await self._service(request).maintenance()}}
+        service = self._service(request)
+        told = await service.maintenance()
+        yield {"done": {"port": service.port, "told": told}}
 
     async def _do_resume(self, request: dict[str, Any]) -> Answers:
         self._service(request).resume()
