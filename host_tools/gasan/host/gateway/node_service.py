@@ -120,8 +120,8 @@ class NodeService:
             return result
 
     async def maintenance(self) -> bool:
-        """Has the node restart without its program, and leaves its port to others. A node that does not answer
-        stays as it is: just then its port is wanted. Returns whether the node was told.
+        """Has the node restart without its program, and leaves its port to others. A node that does not
+        answer stays as it is: just then its port is wanted. Returns whether the node was told.
 
         Raises TryAgainError when the node refuses.
         """
