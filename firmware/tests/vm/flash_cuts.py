@@ -1,8 +1,9 @@
 """Look at the flash that power cuts have left: littlefs mounts, key and config are whole, every committed
 frame is there, no other is, the spool takes new frames.
 
-Arguments: folder of the stand-ins; folder with image, states and facts (gasan.hil.flash_cuts). Prints the
-number of states and of frames that had to be there, or the first wrong state.
+Arguments: folder of the stand-ins; folder with image, states and facts (gasan.hil.flash_cuts). Prints for
+each frame when it was there first, then the number of states and of frames that had to be there, or what is
+wrong.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ log.sink = lambda line: None
 FOLDER = sys.argv[2]
 MODES = ("before", "torn", "bits", "after")
 BUDGET = 1 << 19  # nothing is to be dropped here
+NEVER = 1 << 30
 
 
 class Broken(Exception):
@@ -39,16 +41,19 @@ def read(path):
         return f.read()
 
 
-def look(image, done):
-    """Check the flash with ``done`` whole operations; returns how many frames had to be there."""
+def look(image, done, whole):
+    """Check the flash with ``done`` operations done, and part of one unless ``whole``.
+
+    Returns how many frames had to be there.
+    """
     store, _ = mount(image)
     try:
-        return look_at_files(done)
+        return look_at_files(done, whole)
     finally:
         unmount(store)
 
 
-def look_at_files(done):
+def look_at_files(done, whole):
     check(read("/f/secret/key") == KEY, "the key is not whole")
     config.key(KEY)
     check(slots.Slots("/f/cfg").start() == CONFIG, "the config is not whole")
@@ -59,9 +64,11 @@ def look_at_files(done):
     _, batch, spool = node(b"another!", BUDGET)
     there = frames(spool)
     for data in there:
-        check(data in known, "a frame that nobody wrote")
+        check(data in until, "a frame that nobody wrote")
+        if whole:
+            since.setdefault(data, done)
     check(len(set(there)) == len(there), "a frame is there twice")
-    must = [data for data, (since, until) in known.items() if since <= done < until]
+    must = [data for data, first in since.items() if first <= done < until[data]]
     for data in must:
         check(data in there, "frame %d is lost" % frame.peek(data)[2])
     asyncio.run(batch.put(frame.BOOT, {1: 2}))
@@ -81,13 +88,15 @@ def hurt(image, data):
 
 with open(FOLDER + "/facts") as f:
     facts = json.load(f)
-known = {bytes.fromhex(data): (since, until) for since, until, data in facts["frames"]}
+until = {bytes.fromhex(data): acknowledged for data, acknowledged in facts["frames"]}
+since = {}
 KEY = bytes.fromhex(facts["key"])
 CONFIG = bytes.fromhex(facts["config"])
 damage_at, damage = facts["damage"]
 
 image = bytearray(read(FOLDER + "/image"))
 looked = expected = 0
+said = ""
 with open(FOLDER + "/states", "rb") as f:
     head = f.read(17)
     while head:
@@ -97,12 +106,12 @@ with open(FOLDER + "/states", "rb") as f:
             hurt(image, bytes.fromhex(damage))
             damage_at = -1
         try:
-            expected += look(image, done)
+            expected += look(image, done, MODES[mode] in ("before", "after"))
         except (Broken, OSError, ValueError) as e:
-            print("broken: operation %d, %s: %s" % (number, MODES[mode], e))
+            said = "broken: operation %d, %s: %s" % (number, MODES[mode], e)
             break
         looked += 1
         gc.collect()
         head = f.read(17)
-    else:
-        print("states %d, frames %d" % (looked, expected))
+print([since.get(bytes.fromhex(data), NEVER) for data, _ in facts["frames"]])
+print(said or "states %d, frames %d" % (looked, expected))

@@ -125,8 +125,7 @@ class EmulatedRig:
     """The board and its gateway. A context manager; the board is off until ``boot``.
 
     lines: of the console. status: the last figures that the node told. frames: as they came. results: of
-    commands. boots: ids of boots with a session. holds: whether the gateway keeps its acknowledgements back
-    until ``acknowledge``.
+    commands. boots: ids of boots, one for each session.
     """
 
     def __init__(
@@ -153,7 +152,7 @@ class EmulatedRig:
         self.frames: list[bytes] = []
         self.results: list[CommandResult] = []
         self.boots: list[bytes] = []
-        self.holds = False
+        self._away = False
         self._random = random.Random(seed)
         image = folder / "flash.img"
         if not image.exists():
@@ -199,14 +198,16 @@ class EmulatedRig:
         end = self.emulator.now_ms + ms
         while self.emulator.now_ms < end:
             left = min(end, self._ticked_ms + _TICK_MS) - self.emulator.now_ms
-            ran = self.emulator.run(max(left, 0.001), ("usb", "cut", "off"), usb=self._session.take_output())
+            usb = b"" if self._away else self._session.take_output()
+            ran = self.emulator.run(max(left, 0.001), ("usb", "cut", "off"), usb=usb)
             now = int(self.emulator.now_ms)
             if ran.reason in ("cut", "off"):
                 raise BoardError(f"{self.folder}: the board lost its power ({ran.reason}).")
             events = self._session.feed(ran.usb, now) if ran.usb else []
             if now >= self._ticked_ms + _TICK_MS:
                 self._ticked_ms = now
-                events += self._session.tick(now)
+                if not self._away:
+                    events += self._session.tick(now)
             self._take(events)
             if until is not None and until(self):
                 return True
@@ -224,11 +225,16 @@ class EmulatedRig:
         self.wait(lambda rig: any(result.id == number for result in rig.results), ms)
         return next(result for result in self.results if result.id == number)
 
-    def acknowledge(self) -> None:
-        """Acknowledge all that is stored of the boot with the session."""
-        boot = self._session.boot
-        if boot in self._have:
-            self._session.ack(boot, *self._have[boot])
+    def leave(self) -> None:
+        """End the gateway, as a kill does."""
+        self._away = True
+        self.emulator.ask("host", open=False)
+
+    def come(self) -> None:
+        """Start the gateway again."""
+        self._session = self._new_session()
+        self._away = False
+        self.emulator.ask("host", open=True)
 
     def account(self) -> Account:
         """What became of every reading."""
@@ -284,8 +290,7 @@ class EmulatedRig:
         if receipt.outcome in (Outcome.STORED, Outcome.AGAIN) and receipt.frame is not None:
             boot = bytes(receipt.frame.boot)
             self._have[boot] = receipt.stored
-            if not self.holds:
-                self._session.ack(boot, *receipt.stored)
+            self._session.ack(boot, *receipt.stored)
         else:
             raise BoardError(f"{self.folder}: a frame was refused: {receipt.outcome.value}.")
 

@@ -1,15 +1,17 @@
 """Every state in which a power cut could have left a board's flash, from the journal of one uncut run.
 
 A run on the emulated RP2040 is recorded once: the image before it, what each flash operation left, and when
-the gateway got and acknowledged each frame (``record``). From that, the flash of a cut before, inside and
-after any operation is made (``states``), and a VM looks at each with the node's own code (``sweep``).
+the gateway got each frame (``record``). From that, the flash of a cut before, inside and after any operation
+is made (``states``), and a VM looks at each with the node's own code (``sweep``). A frame is committed when
+the gateway has it, or when it is there after a whole operation; from then on every state must hold it, until
+it is acknowledged.
 """
 
 import json
 import random
 import struct
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +27,7 @@ __all__ = [
     "Operation",
     "Recording",
     "State",
+    "Swept",
     "record",
     "states",
     "sweep",
@@ -35,7 +38,7 @@ MODES: Sequence[Mode] = ("before", "torn", "bits", "after")
 
 _NEVER = 1 << 30
 _PROGRAM = FIRMWARE / "tests" / "vm" / "flash_cuts.py"
-_TAIL_MS = 3_000
+_TAIL_MS = 8_000
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,10 @@ class Operation:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame that the gateway got when ``since`` operations were done, so it was committed by then.
-
-    until: operations that were done when it was acknowledged; the node may drop it from then on.
-    """
+    """A frame that the gateway got and acknowledged when ``until`` operations were done."""
 
     data: bytes
-    since: int
-    until: int = _NEVER
+    until: int
 
 
 @dataclass
@@ -73,6 +72,16 @@ class Recording:
 
 
 @dataclass(frozen=True)
+class Swept:
+    """What the sweep came to. said: "states N, frames M" (those that had to be there, summed over the
+    states), or what is wrong. since: for each frame the operations that were done when it was there first.
+    """
+
+    said: str
+    since: list[int]
+
+
+@dataclass(frozen=True)
 class State:
     """The flash after a cut at operation ``number``: as before it, save that ``content`` stands at ``at``.
 
@@ -87,12 +96,11 @@ class State:
 
 
 def record(
-    folder: Path, node: CompiledNode, units: Sequence[int], ms: float, acks: Collection[float]
+    folder: Path, node: CompiledNode, units: Sequence[int], ms: float, absences: Sequence[tuple[float, float]]
 ) -> Recording:
     """Run a fresh node in ``folder`` for ``ms`` of simulated time, and on until it has sent what it had then.
 
-    acks: times, in ms, at which the gateway acknowledges all that it has; else it keeps that back, so that
-    the frames pile up. Raises BoardError.
+    absences: of the gateway, from and to, in ms, in which the frames pile up. Raises BoardError.
     """
     folder.mkdir()
     with EmulatedRig(folder, node, seed="cuts", log=False, journal=folder / "journal") as rig:
@@ -100,25 +108,30 @@ def record(
         emulator = rig.emulator
         emulator.ask("modbus", uart=1, units=list(units), de_pin=2)
         frames: dict[bytes, Frame] = {}
-        rig.holds = True
+
+        def run_to(ms: float) -> None:
+            rig.run(ms - emulator.now_ms, lambda it: _note(it, frames))
+
         rig.boot()
-        for end in sorted({*acks, ms}):
-            rig.run(end - emulator.now_ms, lambda it: _note(it, frames))
-            if end in acks:
-                done = _operations(rig)
-                rig.acknowledge()
-                for data, frame in frames.items():
-                    frames[data] = replace(frame, until=min(frame.until, done))
+        for start, end in absences:
+            run_to(start)
+            rig.leave()
+            run_to(end)
+            rig.come()
+        run_to(ms)
         count = _operations(rig)
-        rig.run(_TAIL_MS, lambda it: _note(it, frames))
-        assert len(rig.boots) == 1, "the node was to start once"
+        rig.wait(lambda it: it.up, _TAIL_MS)
+        run_to(emulator.now_ms + _TAIL_MS)
+        assert len(set(rig.boots)) == 1, "the node was to start once"
     recording.frames = list(frames.values())
+    sent = sorted(parse(split(data)[1]).seq for data in frames)
+    assert sent == list(range(len(sent))), "the gateway has not got all frames"
     recording.operations = list(_journal(folder / "journal"))[:count]
     return recording
 
 
 def _note(rig: EmulatedRig, frames: dict[bytes, Frame]) -> bool:
-    """Note what has come, for the first time, since; False."""
+    """Note what has come; False."""
     if rig.frames:
         done = _operations(rig)
         for data in rig.frames:
@@ -173,20 +186,16 @@ def _image(recording: Recording, state: State) -> bytes:
     return bytes(image)
 
 
-def _kept(recording: Recording, state: State) -> list[bytes]:
-    """The frames that must be there after that cut: committed, and not acknowledged."""
-    return [frame.data for frame in recording.frames if frame.since <= state.done < frame.until]
-
-
-def boot(folder: Path, recording: Recording, state: State) -> list[bytes]:
+def boot(folder: Path, recording: Recording, since: Sequence[int], state: State) -> list[bytes]:
     """Start the emulated RP2040 with that flash until it polls again and the gateway has what it has.
 
-    Returns the frames that must have come. Raises BoardError when one has not, or when it does not start;
-    AssertionError when a frame came that nobody wrote.
+    since: as the sweep tells it. Returns the frames that must have come. Raises BoardError when one has not,
+    or when the board does not start; AssertionError when a frame came that nobody wrote.
     """
     folder.mkdir()
     (folder / "flash.img").write_bytes(_image(recording, state))
-    must = _kept(recording, state)
+    frames = zip(recording.frames, since, strict=True)
+    must = [frame.data for frame, first in frames if first <= state.done < frame.until]
     with EmulatedRig(folder, recording.node, seed=f"{state.number} {state.mode}", log=False) as rig:
         assert rig.key.encode() == recording.key
         rig.emulator.ask("modbus", uart=1, units=list(recording.units), de_pin=2)
@@ -203,21 +212,25 @@ def _others(rig: EmulatedRig) -> list[bytes]:
     return [data for data in rig.frames if parse(split(data)[1]).boot != rig.boots[-1]]
 
 
-def sweep(folder: Path, recording: Recording, seed: int, damage: tuple[int, bytes] | None = None) -> str:
-    """Look at every state with the node's code on the 32-bit VM: "states N, frames M", or what is wrong.
+def sweep(folder: Path, recording: Recording, seed: int, damage: tuple[int, bytes] | None = None) -> Swept:
+    """Look at every state with the node's code on the 32-bit VM.
 
-    M: frames that had to be there, summed over the states. damage: (number of an operation, bytes): one bit
-    of these bytes is wrong from then on, for the test of this test. Raises VmFailed.
+    damage: (number of an operation, bytes): one bit of these bytes is wrong from then on, for the test of
+    this test. Raises VmFailed.
     """
     (folder / "image").write_bytes(recording.image)
-    known = [[frame.since, frame.until, frame.data.hex()] for frame in recording.frames]
-    hurt = [damage[0], damage[1].hex()] if damage else [_NEVER, ""]
-    config = recording.node.config.hex()
-    facts = {"frames": known, "key": recording.key.hex(), "config": config, "damage": hurt}
+    facts = {
+        "frames": [[frame.data.hex(), frame.until] for frame in recording.frames],
+        "key": recording.key.hex(),
+        "config": recording.node.config.hex(),
+        "damage": [damage[0], damage[1].hex()] if damage else [_NEVER, ""],
+    }
     (folder / "facts").write_text(json.dumps(facts))
     with (folder / "states").open("wb") as file:
         for state in states(recording, seed):
             mode = MODES.index(state.mode)
             head = struct.pack("<IIIIB", state.number, state.done, state.at, len(state.content), mode)
             file.write(head + state.content)
-    return vmrun.run(_PROGRAM, STANDINS, folder, bits=32, heap="12m", timeout=600).strip()
+    said = vmrun.run(_PROGRAM, STANDINS, folder, bits=32, heap="12m", timeout=600)
+    since, said = said.strip().split("\n")
+    return Swept(said, json.loads(since))
