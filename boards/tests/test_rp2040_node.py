@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from gasan.boards.image import compile_mpy, list_files, read_file
-from gasan.boards.virtual import BoardError, Cut
+from gasan.boards.virtual import BoardError
 from gasan.hil import on_rp2040
 from gasan.hil.emulated_rig import EmulatedRig, modbus_node
 from gasan.wire import frame
@@ -70,34 +70,21 @@ def test_three_runs_of_a_node_are_equal_to_the_instruction(tmp_path: Path) -> No
     assert len(ends) == 1
 
 
-def test_a_power_cut_at_any_flash_operation_loses_no_committed_frame(tmp_path: Path, soak: bool) -> None:
-    """The first start of a fresh node and its first commits, cut before, inside and after operations that are
-    spread over them, with --soak every one.
-    """
-    node = modbus_node(tmp_path, units=[1], channels=8)
-    with rig_of(tmp_path / "whole", units=[1], channels=8) as rig:
-        fresh = (tmp_path / "whole" / "flash.img").read_bytes()
+def test_a_power_cut_inside_a_commit_is_accounted_for(tmp_path: Path) -> None:
+    """The same gateway before and after; test_rp2040_cuts has all the other cuts."""
+    with rig_of(tmp_path, units=[1], channels=8) as rig:
         rig.boot()
-        rig.run(8_000)
-        operations = rig.emulator.status()["flash"]["operations"]
-        assert len(rig.frames) >= 3
-    modes = [("before", 0), ("torn", 100), ("bits", 7), ("after", 0)]
-    for number, operation in enumerate(range(0, operations, 1 if soak else max(1, operations // 4))):
-        mode, argument = modes[number % len(modes)]
-        folder = tmp_path / f"{operation}-{mode}"
-        folder.mkdir()
-        (folder / "flash.img").write_bytes(fresh)
-        with EmulatedRig(folder, node, seed=f"cut {operation}") as rig:
-            rig.emulator.ask("modbus", uart=1, units=_UNITS, de_pin=_DE_PIN)
-            with pytest.raises(BoardError, match=r"cut|no USB port"):
-                rig.boot(Cut(operation, mode, argument))  # type: ignore[arg-type]
-                rig.run(12_000)
-            rig.boot()
-            rig.wait(lambda it: len(it.boots) > 0 and it.status.get(2, 0) > 0, 20_000)
-            rig.run(3_000)
-            account = rig.account().nodes[0]
-            assert account.duplicated == account.conflicts == 0, (operation, mode)
-            assert set(account.losses and {loss.reason for loss in account.losses}) <= {"cut_before_commit"}
+        rig.wait(lambda it: len(it.frames) >= 3, 20_000)
+        rig.emulator.ask("cut", cut={"operation": 1, "mode": "torn", "argument": 100})
+        with pytest.raises(BoardError, match="cut"):
+            rig.run(10_000)
+        frames = len(rig.frames)
+        rig.boot()
+        rig.wait(lambda it: len(it.frames) > frames + 3, 20_000)
+        account = rig.account().nodes[0]
+        print(account)
+        assert account.duplicated == account.conflicts == account.rejected == 0
+        assert {loss.reason for loss in account.losses} == {"cut_before_commit"}
 
 
 def test_a_reset_is_told_by_the_next_boot(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from types import TracebackType
 from gasan.boards.emulator import Emulator
 from gasan.boards.facts import load
 from gasan.boards.image import build_image, firmware_files
-from gasan.boards.virtual import BoardError, Cut
+from gasan.boards.virtual import BoardError
 from gasan.host.account import Account, account
 from gasan.host.compile import CompiledNode, compile_site
 from gasan.host.keys import NodeKey
@@ -184,10 +184,10 @@ class EmulatedRig:
         counted = self._session.counters
         return sum(n for name, n in counted.items() if name in ("forged", "replayed", "reflected", "noise"))
 
-    def boot(self, cut: Cut | None = None) -> None:
+    def boot(self) -> None:
         """Power on. The gateway says hello as soon as the USB port is there."""
         self._session = self._new_session()
-        self.emulator.boot(cut=cut)
+        self.emulator.boot()
 
     def run(self, ms: float, until: Callable[["EmulatedRig"], bool] | None = None) -> bool:
         """Let time pass, with the gateway at work; True as soon as ``until`` holds, which is looked at after
