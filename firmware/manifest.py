@@ -56,6 +56,7 @@ package(
         "lockbox.py",
         "mibeacon.py",
         "modbus.py",
+        "modbus_read.py",
         "modbus_rtu.py",
         "modbus_tcp.py",
         "quality.py",

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 from gasan.hil import fuzz, vmrun
-from gasan.wire.modbus import ModbusError
+from gasan.wire.modbus_read import ModbusError
 
 BOTH = Path(__file__).parent / "both"
 
@@ -70,12 +70,13 @@ def test_a_transaction_allocates_nothing(bits: int) -> None:
         f"import sys; sys.path.append({str(BOTH)!r})\n"
         """
 import micropython
-from gasan.wire import modbus, modbus_rtu, modbus_tcp
+from gasan.wire import modbus, modbus_read, modbus_rtu, modbus_tcp
 from modbus_cases import ANSWER, DATA, mbap
 
 rtu, tcp = modbus_rtu.RtuRead(87, 1750), modbus_tcp.TcpRead()
 out = bytearray(8)
-request = modbus_rtu.read_request(1, 3, 0, 2)
+read = modbus_read.read_request(1, 3, 0, 2)
+request = modbus_rtu.with_crc(read)
 chunk, frame = bytearray(b"\\x00" + ANSWER), bytearray(mbap(0, 1, DATA) + mbap(1, 1, DATA))
 micropython.heap_lock()
 rtu.ask(request, 300000)
@@ -83,7 +84,7 @@ rtu.feed(chunk, len(chunk), 2000)
 while rtu.step(30000) >= 0:
     pass
 modbus.reorder(rtu.buf, rtu.data, 2, 3, out)
-tcp.ask(1, 3, 0, 2)
+tcp.ask(read)
 done = tcp.feed(frame, len(frame))
 micropython.heap_unlock()
 assert done and rtu.quality == 0 and tcp.quality == 0 and bytes(out[:4]) == b"\\x44\\x33\\x22\\x11"

@@ -181,7 +181,7 @@ class Node:
             add(self, buses)
             del add  # or its module stays
             _forget("gasan.node", "sources", "plan", "secrets")
-            _forget("gasan.wire", "lockbox")
+            _forget("gasan.wire", "lockbox", "modbus_read")
         buses = None
         self.batcher.collect()
         gc.threshold(gc.mem_free() // 4)

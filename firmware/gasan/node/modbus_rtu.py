@@ -7,10 +7,11 @@ The silence of 3.5 characters between frames is kept to a fraction of a millisec
 a request until DE is released nothing else runs, so that no answer meets a driven line.
 """
 
+from asyncio import Lock
 from time import sleep_us, ticks_add, ticks_diff, ticks_ms, ticks_us
 
-from gasan.node.poll import Line, Poller
-from gasan.wire.modbus_rtu import RtuRead
+from gasan.node.poll import Poller
+from gasan.wire.modbus_rtu import RtuRead, with_crc
 from gasan.wire.quality import BAD_CRC
 from machine import UART, Pin
 from micropython import const
@@ -61,24 +62,18 @@ class Source(Poller):
         self._read = RtuRead(char_us, _GAP_FAST_US if params[2] > 19200 else char_us * 7 // 2)
         pins: dict = {"tx": Pin(params[6]), "rx": Pin(params[7])} if 6 in params else {}
         # Read with timeout 0 and never more than any() says: rp2 waits for each missing character.
-        self._uart = UART(
-            params[1],
-            baudrate=params[2],
-            bits=8,
-            parity=(None, 0, 1)[parity],
-            stop=stop,
-            timeout=0,
-            rxbuf=_RXBUF,
-            **pins,
-        )
+        parity_code = (None, 0, 1)[parity]
+        self._uart = UART(params[1], params[2], 8, parity_code, stop, timeout=0, rxbuf=_RXBUF, **pins)
         self._drive = Pin(params[5], Pin.OUT, value=0) if 5 in params else None
         self._chunk = bytearray(_CHUNK)
         self._state = _QUIET
         self._timeout = 0  # us
         self._start = self._last = ticks_us()
         self._last_ms = ticks_ms()
-        self.lock = Line()
+        self.lock = Lock()
         super().__init__(bus[3], sampler)
+        for block in self._blocks:
+            block.request = with_crc(block.request)
 
     def _begin(self, block: "Block") -> None:
         self._timeout = block.device.timeout_ms * 1000

@@ -60,8 +60,7 @@ class Source(Poller):
 
     def _begin(self, block: "Block") -> None:
         self._timeout = block.device.timeout_ms
-        read = block.request
-        self._read.ask(read[0], read[1], read[2] << 8 | read[3], read[5])
+        self._read.ask(block.request)
         self._start = ticks_ms()
         if self._state == _WAITING:
             self._state = _OPEN

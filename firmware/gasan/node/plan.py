@@ -6,11 +6,11 @@ item = [channel, function, register, type code, order, period_ms]
 Needed only while a bus is set up; nothing that lives on refers to this module.
 """
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop
 
 from gasan.node.poll import Block, Device
 from gasan.wire.columns import WIDTH
-from gasan.wire.modbus_rtu import read_request
+from gasan.wire.modbus_read import read_request
 from micropython import const
 
 TYPE_CHECKING = const(0)
@@ -39,9 +39,8 @@ def plan(specs: "list[list]", make_group: "Callable") -> "list[Block]":
         run: "list[list[int]]" = []
         count = 0
         # Not list.sort: MicroPython's takes quadratic time for what is in order already, as configs are.
-        heap: "list[tuple]" = []
-        for item in items:
-            heappush(heap, (item[1], item[5], item[2], item))
+        heap: "list[tuple]" = [(item[1], item[5], item[2], item) for item in items]
+        heapify(heap)
         while heap:
             item = heappop(heap)[3]
             # An 8-bit value has a register to itself and is its low byte.
@@ -79,13 +78,11 @@ def _block(unit: int, device: Device, items: "list[list[int]]", count: int, make
             raise ValueError("order")
         at = 2 * (item[2] - register)
         size = WIDTH[item[3]]
-        order = item[4]
         if size == 1:
-            at += 0 if order & 2 else 1
-            order = 0
-        elif size == 2:
-            order &= 2
-        layout.append(at)
-        layout.append(order and order | size << 1)
+            layout.append(at if item[4] & 2 else at + 1)
+            layout.append(0)
+        else:
+            layout.append(at)
+            layout.append(item[4] and item[4] | size << 1)
     group = make_group([item[0] for item in items], bytes([item[3] for item in items]), period_ms)
     return Block(device, request, bytes(layout), group)

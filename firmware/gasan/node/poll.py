@@ -9,7 +9,7 @@ The path from one request to the next is one flat coroutine over plain methods o
 at which it came, and the next block is chosen while the next request is on its way.
 """
 
-from asyncio import Lock, sleep_ms
+from asyncio import sleep_ms
 from time import ticks_add, ticks_diff, ticks_ms
 
 from gasan.wire.modbus import reorder
@@ -48,8 +48,8 @@ class Block:
     """Registers that are read by one request, and the columns that are cut out of the answer."""
 
     def __init__(self, device: Device, request: bytes, layout: bytes, group: "Rows") -> None:
-        """``request``: as RTU has it. ``layout``: two bytes for each column of ``group``: where it begins in
-        the registers of the answer; 0 if it can be copied, else its order and, from bit 2 on, its registers.
+        """``request``: the read as the bus sends it. ``layout``: two bytes for each column of ``group``:
+        where it begins in the answer; 0 if it can be copied, else its order and, from bit 2, its registers.
         """
         self.device = device
         self.request = request
@@ -58,23 +58,10 @@ class Block:
         self.due = ticks_ms()
 
 
-class Line(Lock):
-    """A lock that can also be had without a coroutine, so that nothing is allocated."""
-
-    state: "Any"  # of asyncio's Lock: 0 while it is free and nobody is about to have it
-
-    def take(self) -> bool:
-        """Take it if it is free."""
-        if self.state:
-            return False
-        self.state = 1
-        return True
-
-
 class Poller:
     """Reads the blocks of one bus for ever; each kind of bus has its own transaction."""
 
-    lock: "Line | None" = None  # held while a transaction is under way
+    lock: "Any" = None  # an asyncio.Lock, held while a transaction is under way
     _patient = True  # whether a single unanswered request already brings a pause
 
     if TYPE_CHECKING:
@@ -135,9 +122,11 @@ class Poller:
                     self._sampler.fail(block.group, TIMEOUT)
                     await sleep_ms(0)
                     continue
-                if lock and not lock.take():
-                    self._deliver()
-                    await lock.acquire()
+                if lock:
+                    if lock.state:  # held, or about to be
+                        self._deliver()
+                        await lock.acquire()
+                    lock.state = 1  # as acquire does, whose coroutine would take memory
                 try:
                     self._begin(block)
                     while True:

@@ -3,36 +3,17 @@
 Source: MODBUS Application Protocol V1.1b3 (6.3, 6.4, 7).
 
 Pure: no clock, no line. An answer is judged against the request that it must answer, and the verdict is a
-quality code of ``gasan.wire.quality``: bytes from outside never raise. Only a read that no device can answer
-raises ``ModbusError``. Nothing here allocates.
+quality code of ``gasan.wire.quality``: bytes from outside never raise. Nothing here allocates.
 """
 
 from gasan.wire.quality import BAD_ANSWER, EXCEPTION, GOOD
 
 
-class ModbusError(ValueError):
-    """A read that no device can answer: count, register, unit or function is out of the specification."""
-
-
-def put_read(request: bytearray, pos: int, unit: int, function: int, register: int, count: int) -> None:
-    """Write unit, function, first register and count: 6 bytes at ``request[pos]``."""
-    if not (function == 3 or function == 4) or not 0 <= unit <= 255:
-        raise ModbusError("function must be 3 or 4, unit 0..255")
-    if not 1 <= count <= 125 or register < 0 or register + count > 65536:
-        raise ModbusError("a read takes 1..125 registers within 0..65535")
-    request[pos] = unit
-    request[pos + 1] = function
-    request[pos + 2] = register >> 8
-    request[pos + 3] = register & 0xFF
-    request[pos + 4] = 0
-    request[pos + 5] = count
-
-
 def judge(request: "bytes | bytearray", at: int, buf: bytearray, pos: int, size: int) -> int:
     """Quality of ``size`` bytes at ``buf[pos]`` (unit, function, rest; no CRC) as the answer to a read.
 
-    The read is what ``put_read`` wrote to ``request[at]``. ``GOOD``: the registers begin at ``pos + 3``;
-    ``EXCEPTION + code``: the device refused; else ``BAD_ANSWER``.
+    The read is what ``modbus_read.read_request`` made, at ``request[at]``. ``GOOD``: the registers begin at
+    ``pos + 3``; ``EXCEPTION + code``: the device refused; else ``BAD_ANSWER``.
     """
     if size >= 3 and buf[pos] == request[at]:
         n = 2 * request[at + 5]

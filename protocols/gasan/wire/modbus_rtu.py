@@ -3,22 +3,8 @@
 Source: MODBUS over Serial Line V1.02 (2.5.1, 6.2.2). Nothing here allocates once an `RtuRead` is made.
 """
 
-from gasan.wire.modbus import judge, put_read
-from gasan.wire.quality import BAD_ANSWER, BAD_CRC, TIMEOUT
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-
-    def const(value: int) -> int:
-        return value
-else:
-    try:
-        from micropython import const
-    except ImportError:
-
-        def const(value):
-            return value
-
+from gasan.wire.modbus import judge
+from gasan.wire.quality import BAD_ANSWER, BAD_CRC, TIMEOUT, const
 
 _ROOM = const(272)  # bytes: the longest answer (255) and some noise before it
 _PATIENCE_US = const(10000)  # a pause inside an answer is forgiven up to 3.5 characters and this
@@ -72,14 +58,10 @@ def crc16(buf: "bytes | bytearray", pos: int, end: int, crc: int = 0xFFFF) -> in
     return high << 8 | low
 
 
-def read_request(unit: int, function: int, register: int, count: int) -> bytes:
-    """The 8 bytes of a read. Raises ModbusError."""
-    request = bytearray(8)
-    put_read(request, 0, unit, function, register, count)
-    crc = crc16(request, 0, 6)
-    request[6] = crc & 0xFF
-    request[7] = crc >> 8
-    return bytes(request)
+def with_crc(frame: bytes) -> bytes:
+    """The frame as it is sent."""
+    crc = crc16(frame, 0, len(frame))
+    return frame + bytes((crc & 0xFF, crc >> 8))
 
 
 class RtuRead:
@@ -105,7 +87,7 @@ class RtuRead:
         self._crc = self._summed = 0  # CRC of the first `_summed` bytes, of no more than the answer
 
     def ask(self, request: bytes, timeout_us: int) -> None:
-        """Expect the answer to ``request`` (`read_request`), to begin within ``timeout_us`` of its end.
+        """Expect the answer to ``request`` (a read with its CRC), to begin within ``timeout_us`` of its end.
 
         ``buf`` keeps the answer before until the first ``feed``.
         """

@@ -4,22 +4,8 @@ Source: MODBUS Messaging on TCP/IP Implementation Guide V1.0b (3.1.3).
 Nothing here allocates once a `TcpRead` is made.
 """
 
-from gasan.wire.modbus import judge, put_read
-from gasan.wire.quality import BAD_ANSWER, TIMEOUT
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-
-    def const(value: int) -> int:
-        return value
-else:
-    try:
-        from micropython import const
-    except ImportError:
-
-        def const(value):
-            return value
-
+from gasan.wire.modbus import judge
+from gasan.wire.quality import BAD_ANSWER, TIMEOUT, const
 
 _ROOM = const(260)  # bytes of the longest frame
 _HEAD = const(6)  # transaction, protocol, length: the length counts what follows
@@ -43,10 +29,11 @@ class TcpRead:
         self.n = self._used = 0
         self.broken = False
 
-    def ask(self, unit: int, function: int, register: int, count: int) -> None:
-        """Make ``request``, with the next transaction id. Raises ModbusError."""
+    def ask(self, read: bytes) -> None:
+        """Make ``request`` of a read's first 6 bytes, with the next transaction id."""
         request = self.request
-        put_read(request, _HEAD, unit, function, register, count)
+        for i in range(6):
+            request[_HEAD + i] = read[i]
         request[5] = 6
         request[1] = request[1] + 1 & 0xFF
         if not request[1]:
