@@ -50,11 +50,12 @@ def test_no_cut_loses_a_committed_frame_or_makes_one_up(
     recording: Recording, swept: Swept, soak: bool
 ) -> None:
     operations = len(recording.operations)
-    committed = zip(recording.frames, swept.since, strict=True)
+    committed = list(zip(recording.frames, swept.since, strict=True))
     kinds = [parse(split(it.data)[1]).kind for it, since in committed if since <= operations]
     print(f"{operations} operations, {len(kinds)} frames, {kinds.count(frame.DATA)} batches: {swept.said}")
     assert swept.said.startswith(f"states {operations * len(MODES)}, frames ")
     assert int(swept.said.split()[-1]) > operations
+    assert all(since <= it.until for it, since in committed if it.until <= operations), "sent too early"
     assert kinds.count(frame.DATA) >= (100 if soak else 5)
 
 

@@ -2,9 +2,9 @@
 
 A run on the emulated RP2040 is recorded once: the image before it, what each flash operation left, and when
 the gateway got each frame (``record``). From that, the flash of a cut before, inside and after any operation
-is made (``states``), and a VM looks at each with the node's own code (``sweep``). A frame is committed when
-the gateway has it, or when it is there after a whole operation; from then on every state must hold it, until
-it is acknowledged.
+is made (``states``), a VM looks at each with the node's own code (``sweep``), and the board can be started
+with it (``boot``). Once a frame is there after a whole operation, every later state must hold it, until it is
+acknowledged.
 """
 
 import json
@@ -28,6 +28,7 @@ __all__ = [
     "Recording",
     "State",
     "Swept",
+    "boot",
     "record",
     "states",
     "sweep",
