@@ -119,7 +119,7 @@ class FaultPlan:
                 elif fault.kind is Kind.SPLIT:
                     split = (rng.randrange(1, max(2, len(data))), round(size * char_ns))
                 elif fault.kind is Kind.WRONG_UNIT:
-                    data[:] = with_crc(bytes([(data[0] + rng.randrange(1, 247)) % 247 + 1]) + data[1:-2])
+                    data[:] = with_crc(bytes([(data[0] - 1 + rng.randrange(1, 247)) % 247 + 1]) + data[1:-2])
                 elif fault.kind is Kind.MERGE:
                     foreign = with_crc(bytes([200 + rng.randrange(40), 3, 2]) + rng.randbytes(2))
                     data[:] = foreign + data if rng.random() < 0.5 else data + foreign
