@@ -41,10 +41,20 @@ class DemoNode:
     config: bytes
 
     def modules(self) -> list[str]:
-        """What the node has loaded, told by the order "flush", after which it samples no more."""
-        self.gateway.command("flush")
-        (line,) = [line for line in self.gateway.text if line.startswith("modules ")]
-        return line.split()[1:]
+        """What the node has loaded, told by the order "flush", after which it samples no more.
+
+        What is printed travels beside the packets and may be broken by one: then it is asked again.
+        """
+        for _ in range(5):
+            self.gateway.command("flush")
+            with contextlib.suppress(TimeoutError):
+                self.gateway.wait(self._told, 3)
+                return self._told()
+        raise AssertionError("the node does not tell its modules")
+
+    def _told(self) -> list[str]:
+        lines = [line.split() for line in self.gateway.text if line.startswith("modules ")]
+        return lines[-1][1:] if lines else []
 
 
 @contextlib.contextmanager
