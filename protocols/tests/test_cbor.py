@@ -1,45 +1,22 @@
 """CBOR on CPython and on the VM: the standard's vectors, round trips, another codec, hostile bytes."""
 
-import importlib.util
 import json
 import tracemalloc
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import cbor2
 import pytest
 from gasan.boards.places import ROOT
-from gasan.hil import fuzz, vmrun
+from gasan.hil import both, fuzz
 from gasan.wire import cbor
 
-BOTH = Path(__file__).parent / "both"
+FILE = Path(__file__).parent / "both" / "cbor_cases.py"
 VECTORS = ROOT.parent / "shared" / "vectors" / "cbor_rfc8949_appendix_a.json"
 
 needs_vectors = pytest.mark.skipif(not VECTORS.is_file(), reason=f"{VECTORS} is not there")
-bits = pytest.mark.parametrize(
-    "bits",
-    [
-        pytest.param(n, marks=pytest.mark.skipif(bool(vmrun.missing(n)), reason=vmrun.missing(n)))
-        for n in (64, 32)
-    ],
-)
 
-
-def load_cases() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("cbor_cases", BOTH / "cbor_cases.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-cases = load_cases()
-
-
-def on_vm(bits: int, program: str, heap: str = "2m") -> str:
-    start = f"import sys; sys.path.append({str(BOTH)!r})\nimport cbor_cases as cases\n"
-    return vmrun.run(start + program, bits=bits, heap=heap, timeout=280)
+cases = both.load(FILE)
 
 
 @needs_vectors
@@ -49,9 +26,9 @@ def test_vectors_of_the_standard() -> None:
 
 
 @needs_vectors
-@bits
 def test_vectors_of_the_standard_on_the_vm(bits: int) -> None:
-    out = on_vm(
+    out = both.on_vm(
+        FILE,
         bits,
         "import json\n"
         f"with open({str(VECTORS)!r}) as file: refused = cases.check_vectors(json.load(file))\n"
@@ -64,9 +41,10 @@ def test_round_trips(seed: int) -> None:
     cases.check_round_trips(fuzz.Fuzzer(seed, []), 5000)
 
 
-@bits
 def test_round_trips_on_the_vm(bits: int, seed: int) -> None:
-    on_vm(bits, f"from gasan.hil import fuzz\ncases.check_round_trips(fuzz.Fuzzer({seed}, []), 2000)")
+    both.on_vm(
+        FILE, bits, f"from gasan.hil import fuzz\ncases.check_round_trips(fuzz.Fuzzer({seed}, []), 2000)"
+    )
 
 
 def as_cbor2_has_it(value: Any) -> Any:
@@ -136,9 +114,8 @@ def test_hostile_forms_are_refused_in_little_memory() -> None:
     assert peak < 20_000
 
 
-@bits
 def test_hostile_forms_are_refused_in_a_small_heap(bits: int) -> None:
-    on_vm(bits, "cases.check_hostile()", heap="64wk")
+    both.on_vm(FILE, bits, "cases.check_hostile()", heap="64wk")
 
 
 def corpus(seed: int) -> list[bytes]:
@@ -153,9 +130,9 @@ def test_hostile_bytes(seed: int, fuzz_count: int) -> None:
     assert accepted > 0 and refused > 0
 
 
-@bits
 def test_hostile_bytes_on_the_vm(bits: int, seed: int, fuzz_count_vm: int) -> None:
-    out = on_vm(
+    out = both.on_vm(
+        FILE,
         bits,
         "from gasan.hil import fuzz\n"
         "from gasan.wire import cbor\n"
@@ -169,9 +146,9 @@ def test_hostile_bytes_on_the_vm(bits: int, seed: int, fuzz_count_vm: int) -> No
     assert accepted + refused == fuzz_count_vm and accepted and refused
 
 
-@bits
 def test_a_node_without_the_rare_part_refuses_it(bits: int) -> None:
-    out = on_vm(
+    out = both.on_vm(
+        FILE,
         bits,
         "import builtins\n"
         "real = builtins.__import__\n"

@@ -25,13 +25,6 @@ GOLDEN = json.loads((VECTORS / "frames.json").read_text(encoding="utf-8"))
 INTEGERS = [name for name in columns.TYPE if name and name[0] != "f"]
 MANY = 150
 
-bits = pytest.mark.parametrize(
-    "bits",
-    [
-        pytest.param(n, marks=pytest.mark.skipif(bool(vmrun.missing(n)), reason=vmrun.missing(n)))
-        for n in (64, 32)
-    ],
-)
 golden = pytest.mark.parametrize("entry", GOLDEN, ids=lambda entry: entry["name"])
 
 
@@ -90,7 +83,6 @@ def test_golden_frame(entry: dict[str, Any]) -> None:
     check(plan, data)
 
 
-@bits
 def test_golden_frames_from_the_vm_without_allocation(bits: int) -> None:
     plans = [FramePlan.from_json(entry) for entry in GOLDEN]
     for entry, made in zip(GOLDEN, encode_on_vm(plans, bits), strict=True):
@@ -100,7 +92,6 @@ def test_golden_frames_from_the_vm_without_allocation(bits: int) -> None:
             assert made.encoding == 0, entry["name"]
 
 
-@bits
 def test_golden_frames_are_read_on_the_vm(bits: int) -> None:
     program = (
         "import json, sys\n"
@@ -264,7 +255,6 @@ def some_plans(rng: fuzz.Fuzzer, count: int) -> Iterator[FramePlan]:
         yield plan
 
 
-@bits
 def test_generated_frames_from_the_vm_are_exact(bits: int, seed: int) -> None:
     plans = list(some_plans(fuzz.Fuzzer(seed + bits, []), MANY))
     for plan, made in zip(plans, encode_on_vm(plans, bits), strict=True):

@@ -89,10 +89,7 @@ def test_fuzz(seed: int, fuzz_count: int) -> None:
     assert accepted and refused
 
 
-@pytest.mark.parametrize("bits", [64, 32])
 def test_fuzz_on_the_vm(seed: int, fuzz_count_vm: int, bits: int) -> None:
-    if vmrun.missing(bits):
-        pytest.skip(vmrun.missing(bits))
     out = vmrun.run(_FUZZ_VM, seed, fuzz_count_vm, bits=bits, timeout=120)
     accepted, refused = map(int, out.split())
     assert accepted and refused
@@ -118,11 +115,8 @@ print(*fuzz.run(both_ways, cobs.CobsError, fuzzer, int(sys.argv[2])))
 """
 
 
-@pytest.mark.parametrize("bits", [64, 32])
 def test_encoding_a_frame_on_the_vm_allocates_next_to_nothing(bits: int) -> None:
     """With zeros in it nothing moves and nothing is allocated; each full run costs two views."""
-    if vmrun.missing(bits):
-        pytest.skip(vmrun.missing(bits))
     program = """
 import micropython
 from gasan.wire import cobs

@@ -332,10 +332,7 @@ print(*fuzz.run(opened, link.LinkError, fuzz.Fuzzer(seed, {ARMOURED!r}), count))
 """
 
 
-@pytest.mark.parametrize("bits", [64, 32])
 def test_fuzz_on_the_vm(seed: int, fuzz_count_vm: int, bits: int) -> None:
-    if vmrun.missing(bits):
-        pytest.skip(vmrun.missing(bits))
     bodies, opened = vmrun.run(_FUZZ_VM, seed, fuzz_count_vm, bits=bits, heap="1m", timeout=200).splitlines()
     accepted, refused = map(int, bodies.split())
     assert accepted and refused

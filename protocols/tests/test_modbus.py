@@ -1,32 +1,13 @@
 """Modbus, the pure parts: the same cases on CPython and on the VM, hostile bytes, and no allocation."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from gasan.hil import fuzz, vmrun
+from gasan.hil import both, fuzz
 from gasan.wire.modbus_read import ModbusError
 
-BOTH = Path(__file__).parent / "both"
-
-
-def load_cases() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("modbus_cases", BOTH / "modbus_cases.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-cases = load_cases()
-bits = pytest.mark.parametrize(
-    "bits",
-    [
-        pytest.param(n, marks=pytest.mark.skipif(bool(vmrun.missing(n)), reason=vmrun.missing(n)))
-        for n in (64, 32)
-    ],
-)
+FILE = Path(__file__).parent / "both" / "modbus_cases.py"
+cases = both.load(FILE)
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.__name__[5:])
@@ -34,14 +15,11 @@ def test_on_cpython(case) -> None:
     case()
 
 
-@bits
 def test_the_same_cases_on_the_vm(bits: int) -> None:
-    out = vmrun.run(
-        f"import sys; sys.path.append({str(BOTH)!r})\n"
-        "from modbus_cases import CASES\n"
-        "for case in CASES: case()\n"
-        "print(len(CASES))",
-        bits=bits,
+    out = both.on_vm(
+        FILE,
+        bits,
+        "for case in cases.CASES: case()\nprint(len(cases.CASES))",
     )
     assert int(out) == len(cases.CASES)
 
@@ -51,23 +29,20 @@ def test_hostile_bytes_on_cpython(seed: int, fuzz_count: int) -> None:
     assert (accepted, refused) == (fuzz_count, 0)  # a decoder gives verdicts and raises nothing
 
 
-@bits
 def test_hostile_bytes_on_the_vm(bits: int, seed: int, fuzz_count_vm: int) -> None:
-    out = vmrun.run(
-        f"import sys; sys.path.append({str(BOTH)!r})\n"
-        "from modbus_cases import CORPUS, hostile\n"
+    out = both.on_vm(
+        FILE,
+        bits,
         "from gasan.hil import fuzz\n"
-        f"print(fuzz.run(hostile, (), fuzz.Fuzzer({seed}, CORPUS), {fuzz_count_vm})[0])",
-        bits=bits,
-        timeout=250,
+        f"print(fuzz.run(cases.hostile, (), fuzz.Fuzzer({seed}, cases.CORPUS), {fuzz_count_vm})[0])",
     )
     assert int(out) == fuzz_count_vm
 
 
-@bits
 def test_a_transaction_allocates_nothing(bits: int) -> None:
-    vmrun.run(
-        f"import sys; sys.path.append({str(BOTH)!r})\n"
+    both.on_vm(
+        FILE,
+        bits,
         """
 import micropython
 from gasan.wire import modbus, modbus_read, modbus_rtu, modbus_tcp
@@ -78,6 +53,7 @@ out = bytearray(8)
 read = modbus_read.read_request(1, 3, 0, 2)
 request = modbus_rtu.with_crc(read)
 chunk, frame = bytearray(b"\\x00" + ANSWER), bytearray(mbap(0, 1, DATA) + mbap(1, 1, DATA))
+rtu.resync()
 micropython.heap_lock()
 rtu.ask(request, 300000)
 rtu.feed(chunk, len(chunk), 2000)
@@ -89,5 +65,4 @@ done = tcp.feed(frame, len(frame))
 micropython.heap_unlock()
 assert done and rtu.quality == 0 and tcp.quality == 0 and bytes(out[:4]) == b"\\x44\\x33\\x22\\x11"
 """,
-        bits=bits,
     )

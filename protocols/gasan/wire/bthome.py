@@ -12,18 +12,7 @@ is good, what follows is not readable. A last object that is cut short is left o
 Nothing here allocates once an `Advert` is made.
 """
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-
-    def const(value: int) -> int:
-        return value
-else:
-    try:
-        from micropython import const
-    except ImportError:
-
-        def const(value):
-            return value
+from gasan.wire.quality import const
 
 
 class BTHomeError(ValueError):

@@ -2,20 +2,9 @@
 
 from array import array
 
+from gasan.wire.quality import const
+
 TYPE_CHECKING = False
-if TYPE_CHECKING:
-
-    def const(value: int) -> int:
-        return value
-else:
-    try:
-        from micropython import const
-    except ImportError:
-
-        def const(value):
-            return value
-
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -32,8 +21,11 @@ F64 = const(8)
 U8 = const(9)
 I8 = const(10)
 
+# A text of n registers, 1 to 31, has the code TEXT + n.
+TEXT = const(32)
+
 TYPE = ("", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "u8", "i8")
-WIDTH = b"\x00\x02\x02\x04\x04\x08\x08\x04\x08\x01\x01"
+WIDTH = b"\x00\x02\x02\x04\x04\x08\x08\x04\x08\x01\x01" + bytes(21) + bytes(range(0, 64, 2))
 
 
 def width(code: int) -> int:

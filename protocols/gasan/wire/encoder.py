@@ -6,7 +6,7 @@ samples, never of their numbers. A MicroPython function whose locals, arguments 
 """
 
 from gasan.wire.cbor import put_head, shorten
-from gasan.wire.columns import F32, F64, WIDTH
+from gasan.wire.columns import F32, F64, I8, WIDTH
 from gasan.wire.quality import NO_VALUE
 
 TYPE_CHECKING = False
@@ -119,7 +119,7 @@ class Encoder:
                 self._at = group.offsets[i] + first * self._size
                 self._q = i * group.capacity + first
                 self._signed = not code & 1
-                next(self._floats if code == F32 or code == F64 else self._integers)
+                next(self._floats if code == F32 or code == F64 or code > I8 else self._integers)
             if runs:
                 self.head(4, 5 * runs)
                 self._write = True

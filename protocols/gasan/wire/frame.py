@@ -6,21 +6,9 @@ The other direction is `gasan.wire.frame_reader`, which a node does not load.
 from gasan.wire.cbor import CBORError, Reader, dumps, put_head
 from gasan.wire.cose import TAG_SIZE, Hmac
 from gasan.wire.encoder import Encoder
+from gasan.wire.quality import const
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
-
-    def const(value: int) -> int:
-        return value
-else:
-    try:
-        from micropython import const
-    except ImportError:
-
-        def const(value):
-            return value
-
-
 if TYPE_CHECKING:
     from typing import Any
 

@@ -68,13 +68,15 @@ def _is_birth(content: "Any") -> bool:
 
 
 def _is_channel(channel: "Any") -> bool:
-    """[device, name, unit, type, num, den, off, period, {? 1: shift, ? 2: mask, ? 3: labels, ? 4: label}]"""
+    """[device, name, unit, type, num, den, off, period, {? 1: shift, ? 2: mask, ? 3: labels, ? 4: label,
+    ? 5: form, ? 6: [* no value], ? 7: bits below the decimals}]
+    """
     return (
         isinstance(channel, list)
         and len(channel) == 9
         and all(isinstance(text, str) for text in channel[:3])
         and all(_is_int(number) for number in channel[3:8])
-        and 1 <= channel[3] <= 10
+        and (1 <= channel[3] <= 10 or 32 < channel[3] < 64)
         and channel[5] > 0
         and channel[7] >= 0
         and isinstance(channel[8], dict)
@@ -87,7 +89,9 @@ def _is_extra(key: "Any", value: "Any") -> bool:
         return isinstance(value, dict) and all(_is_int(k) and isinstance(v, str) for k, v in value.items())
     if key == 4:
         return isinstance(value, str)
-    return key in (1, 2) and _is_uint(value)
+    if key == 6:
+        return isinstance(value, list) and all(_is_int(number) for number in value)
+    return key in (1, 2, 5, 7) and _is_uint(value)
 
 
 def _is_tombstone(content: "Any") -> bool:

@@ -120,7 +120,7 @@ def _times(t: int, step: "int | list[int]", n: int) -> "list[int]":
 
 
 def _column(p: bytes, pos: int, n: int) -> "tuple[Any, int]":
-    """A column as it stands: one int for all, None, a list, or (prefix, rest) of floats."""
+    """A column as it stands: one int for all, None, a list, or (prefix, rest) of floats or texts."""
     first = p[pos]
     if first == 0xF6:
         return None, pos + 1
@@ -236,12 +236,12 @@ def _placed(column: "Any", qualities: "list[int]", marked: bool, n: int) -> "lis
 
 
 def _floats(column: "tuple[bytes, bytes]", qualities: "list[int]", present: int, n: int) -> "list[Value]":
-    """The floats of a column, of which ``present`` have a value."""
+    """The floats or texts of a column, of which ``present`` have a value."""
     prefix, rest = column
     if not present:
         raise FrameError("floats where all values are missing")
     own = len(rest) // present
-    if own * present != len(rest) or len(prefix) + own not in (4, 8):
+    if own * present != len(rest) or not 0 < len(prefix) + own < 64 or len(prefix) + own & 1:
         raise FrameError("floats and samples that do not match")
     if present == n:
         return [prefix + rest[i : i + own] for i in range(0, n * own, own)] if own else [prefix] * n

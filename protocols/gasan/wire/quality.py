@@ -30,6 +30,8 @@ BAD_ANSWER = const(66)
 DISCONNECTED = const(68)
 STALE = const(69)
 NOT_CONFIGURED = const(70)
+BAD_INPUT = const(71)
+UNDEFINED = const(72)
 EXCEPTION = const(80)
 
 # A sample has no value if and only if its quality is at least this.

@@ -13,6 +13,8 @@ _NAMES = {
     68: "bad/disconnected",
     69: "bad/stale",
     70: "bad/not-configured",
+    71: "bad/input",
+    72: "bad/undefined",
     80: "bad/exception",
     81: "bad/illegal-function",
     82: "bad/illegal-data-address",

@@ -9,21 +9,9 @@ import struct
 
 from gasan.wire import cbor
 from gasan.wire.cose import Hmac, equal
+from gasan.wire.quality import const
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
-
-    def const(value: int) -> int:
-        return value
-else:
-    try:
-        from micropython import const
-    except ImportError:
-
-        def const(value):
-            return value
-
-
 if TYPE_CHECKING:
     from typing import Any
 
