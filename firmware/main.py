@@ -25,8 +25,12 @@ else:
     # buffers find no place. Leaves first: an import within an import stands on the stack of the outer one
     # (rp2 has 8 KB).
     gc.threshold(gc.mem_free() // 32)
-    for name in ("cbor", "cose", "columns", "encoder", "frame", "session"):
-        __import__("gasan.wire." + name)
-    from gasan.node import app
+    try:
+        for name in ("cbor", "cose", "columns", "encoder", "frame", "session"):
+            __import__("gasan.wire." + name)
+        from gasan.node import app
+    except Exception as e:  # a file is missing or damaged
+        from gasan.node.stuck import stuck
 
+        stuck(e)
     app.run(word)

@@ -1,9 +1,9 @@
 """A node that is nothing but its link: runs on the VM, with the real link and console and a spool in memory.
 
-    link_node.py KEY_HEX NODE_ID_HEX GENERATION FRAMES CONSOLE
+    link_node.py KEY_HEX NODE_ID_HEX GENERATION FRAMES CONSOLE [STANDINS]
 
-CONSOLE 0: the stream is not the console, so that lines of the log travel in packets. The commands let a test
-look inside; see gasan.hil.link_bench.
+CONSOLE 0: the stream is not the console, so that lines of the log travel in packets. 2: it is BLE, by the
+module `bluetooth` in the folder STANDINS. The commands let a test look inside; see gasan.hil.link_bench.
 """
 
 import asyncio
@@ -69,6 +69,8 @@ class MemorySpool:
             for i in range(0, len(ranges), 2):
                 record[2] = record[2] or ranges[i] <= seq <= ranges[i + 1]
             record[2] = record[2] or seq < upto
+            if record[2]:
+                record[1] = b""  # or long tests fill the heap
 
     def left(self) -> int:
         return sum([not record[2] for record in self.records])
@@ -76,6 +78,11 @@ class MemorySpool:
 
 class Sampler:
     sampled = 0
+
+
+class Starved:
+    def __getitem__(self, key: Any) -> str:
+        raise MemoryError
 
 
 class Node:
@@ -102,6 +109,9 @@ class Node:
             11: self.clock.now(),
         }
 
+    def orders(self) -> "Node":
+        return self
+
     async def command(self, name: str, args: "list[Any]") -> "tuple[int, str]":
         self.done += 1
         if name == "refused":  # what the link has refused, as reason=count
@@ -121,6 +131,8 @@ class Node:
                 log.info(line)
         elif name == "slow":
             await asyncio.sleep_ms(args[0])
+        elif name == "starved":  # done, and then there is no memory to note it
+            return 0, Starved()  # type: ignore[return-value]
         elif name == "raise":
             raise OSError(5)
         elif name == "farewell":
@@ -161,9 +173,19 @@ async def main() -> None:
     node = Node(bytes.fromhex(key), bytes.fromhex(node_id), int(generation))
     for _ in range(int(frames)):
         node.spool.add()
-    stream = Console()
-    stream.is_console = console == "1"
-    node.link = Link(node, stream)
+    if console == "2":
+        sys.path.insert(0, sys.argv[6])
+        import bluetooth
+
+        sys.path.pop(0)
+        del bluetooth
+        from gasan.node.ble_uplink import Stream
+
+        node.link = Link(node, Stream(node.id.decode()))
+    else:
+        stream = Console()
+        stream.is_console = console == "1"
+        node.link = Link(node, stream)
     asyncio.create_task(node.watch())
     await node.link.run()
 

@@ -58,10 +58,7 @@ def test_what_starts_a_board_compiles(name: str) -> None:
     assert compile_mpy(FIRMWARE / name, name)
 
 
-@pytest.mark.parametrize("bits", [64, 32])
 def test_each_module_can_be_loaded_by_itself(bits: int) -> None:
-    if missing := vmrun.missing(bits):
-        pytest.skip(missing)
     program = f"""
 import sys
 class Hardware:

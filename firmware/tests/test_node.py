@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import socketserver
 import struct
 import threading
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 import pytest
 from gasan.boards.image import firmware_files, write_files
+from gasan.boards.places import FIRMWARE
 from gasan.boards.virtual import Cut, VirtualBoard
 from gasan.hil import vmrun
 from gasan.hil.bare_gateway import BareGateway
@@ -441,6 +443,46 @@ def test_a_word_for_the_next_boot_that_has_rotted_stops_nothing(nodes: Nodes) ->
     gateway.wait(lambda: gateway.frames)
 
 
+def test_a_node_that_cannot_be_loaded_tries_again_and_tells_when_it_can(nodes: Nodes) -> None:
+    files = firmware_files()
+    app = next(name for name in files if name.startswith("/lib/gasan/node/app."))
+    stuck = (FIRMWARE / "gasan" / "node" / "stuck.py").read_bytes().replace(b"const(60)", b"0.2")
+    given = {"/secret/key": SECRET, "/cfg/a": pack(config()), "/lib/gasan/node/stuck.py": stuck}
+    board = nodes.board({**given, app: b"M"})
+    board.wait(lambda status: status["boots"] >= 3, 20)
+    board.off()
+    assert "cannot be loaded" in (board.folder / "console.log").read_text()
+    write_files(board.image, {app: files[app]}, board.settings.facts)
+    board.on()
+    gateway = nodes.gateway(board)
+    gateway.wait(lambda: gateway.of(CRASH), 20)
+    crash = gateway.of(CRASH)[0].content
+    assert "ValueError" in crash and crash.count("Traceback") == 1
+    gateway.wait(lambda: gateway.status.get(5) == 0)
+
+
+def test_ctrl_c_leaves_the_console_of_a_node_that_cannot_be_loaded(nodes: Nodes) -> None:
+    app = next(name for name in firmware_files() if name.startswith("/lib/gasan/node/app."))
+    board = nodes.board({"/secret/key": SECRET, app: b"M"})
+    console = os.open(board.console_path, os.O_RDWR | os.O_NOCTTY)
+    try:
+        while b"Ctrl-C" not in (board.folder / "console.log").read_bytes():
+            assert board.wait(lambda status: status["boots"] == 1, 20)
+        os.write(console, b"\x03")
+        status = board.wait(lambda status: status["phase"] == "repl", 20)
+    finally:
+        os.close(console)
+    assert not status["watchdog"] and status["boots"] == 1
+
+
+def test_outages_of_the_link_are_counted(nodes: Nodes) -> None:
+    board = nodes.board({"/secret/key": SECRET, "/cfg/a": pack(config())})
+    for outages in range(3):
+        with BareGateway(board.console_path, NODE_ID, GENERATION, KEY) as gateway:
+            gateway.wait(lambda: 30 in gateway.status, 20)  # noqa: B023
+            assert gateway.status[30] == outages + 1
+
+
 def test_what_ends_a_node_is_told_by_the_next_boot(nodes: Nodes, server: CountingServer) -> None:
     fatal = broken("self.beat = ticks_add(ticks_ms(), -40000); await sleep_ms(60000)")
     board, gateway = nodes.node(with_ble(config(server)), {"/lib/gasan/node/ble.py": fatal})
@@ -492,7 +534,7 @@ def test_power_cuts_inside_flash_operations_lose_nothing_that_was_committed(
         if last is None:  # it was cut before its boot frame was committed
             assert before not in [other.boot for other in boots]
             continue
-        assert [f.seq for f in gateway.frames if f.boot == before] == list(range(last + 1))
+        assert sorted(f.seq for f in gateway.frames if f.boot == before) == list(range(last + 1))
         assert sum(f.n_readings for f in gateway.of(DATA, before)) == count
     counts = [row[1] for row in readings(gateway.of(DATA))]
     assert len(set(counts)) == len(counts) and set(counts) <= set(server.served)

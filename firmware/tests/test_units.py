@@ -11,9 +11,6 @@ _STANDINS = _PROGRAM.parents[3] / "boards" / "standins"
 _NAMES = re.findall(r"^def (test_\w+)", _PROGRAM.read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("bits", [64, 32])
 @pytest.mark.parametrize("name", _NAMES)
 def test_on_the_vm(name: str, bits: int) -> None:
-    if missing := vmrun.missing(bits):
-        pytest.skip(missing)
     assert vmrun.run(_PROGRAM, _STANDINS, name, bits=bits, heap="2500wk").endswith(f"ok {name}\n")

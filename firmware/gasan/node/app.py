@@ -19,7 +19,7 @@ from time import sleep_ms, ticks_diff, ticks_ms
 import machine
 from gasan.node import log
 from gasan.node.clock import Clock
-from gasan.node.health import Health
+from gasan.node.health import figures
 from gasan.node.link import Link
 from gasan.wire.cose import Hmac
 from gasan.wire.frame import HEALTH
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from gasan.node.spool import Spool
 
 _STEP_MS = const(250)
-_WATCHDOG_MS = const(8000)  # rp2 takes at most 8388
 _HANG_MS = const(30000)
 _HEALTH_MS = const(60000)
 _TRIAL_MS = const(120000)
@@ -43,10 +42,12 @@ _PAUSE_MS = const(1000)  # before a task is started again; doubles up to the mos
 _PAUSE_MOST_MS = const(60000)
 _STEADY_MS = const(600000)  # a task, or a boot, that ran so long is no longer counted as failing
 _FAILS_MS = const(4000)  # a part without which there is no node, and which would pause longer, ends the boot
-_SPARE = const(320)  # bytes for the end of a boot that has no memory left
+_SPARE = const(1152)  # bytes, in one piece: a file of littlefs with pages of 256 bytes; or the end of a boot
 _SAFE_AFTER = const(3)  # crashes, hangs of the loop among them
 _SAFE_MS = const(900000)
 _TRIAL = const(1)  # state of the slots
+
+spare = [bytearray(_SPARE)]  # memory for what has to find some at once: clear it then
 
 
 def run(word: str) -> None:
@@ -57,7 +58,6 @@ def run(word: str) -> None:
     node = None
     crashes = 0
     started = ticks_ms()
-    spare = [bytearray(_SPARE)]
     try:
         crashes, crash = _begin().crashed(word)
         node_id, generation, key = _begin().identity()
@@ -65,13 +65,12 @@ def run(word: str) -> None:
         asyncio.run(node.run(word, crash))
     except KeyboardInterrupt:
         if node and node.watchdog:
-            _reset("maintenance")  # a watchdog cannot be stopped
+            _ending().reset("maintenance")  # a watchdog cannot be stopped
         print("gasan stopped; machine.reset() starts it again")
     except Exception as e:
         steady = ticks_diff(ticks_ms(), started) > _STEADY_MS
         node = None
         spare.clear()
-        gc.collect()
         try:
             asyncio.new_event_loop()  # the tasks, and all that they hold, go with the old one
             _crash(e, 1 if steady else crashes + 1)
@@ -86,17 +85,15 @@ def _begin() -> "Any":
     return begin
 
 
-def _reset(word: str) -> None:
+def _ending() -> "Any":
     from gasan.node import end
 
-    end.reset(word)
+    return end
 
 
 def _crash(e: Exception, number: int) -> None:
     gc.collect()
-    from gasan.node import end
-
-    end.crash(e, number)
+    _ending().crash(e, number)
 
 
 def _forget(package: str, *names: str) -> None:
@@ -136,24 +133,16 @@ class Node:
         self.watchdog: machine.WDT | None = None
         self.sources: list[tuple[str, Any]] = []
         self.link = Link(self)
-        self.status = Health(self).figures
         self._crashes = crashes
         self._orders: "Orders | None" = None
         self._tasks: list[tuple[str, Any, asyncio.Task]] = []  # (name, part, task)
 
-    def start_watchdog(self) -> None:
-        """From now on the board resets unless the supervisor feeds it; there is no way back but a reset."""
-        self.watchdog = machine.WDT(timeout=_WATCHDOG_MS)
+    def status(self, whole: bool = False) -> dict:
+        """The figures of this moment; whole: as in a health frame."""
+        return figures(self, whole)
 
-    async def command(self, name: str, args: list) -> tuple[int, str]:
-        """Do an authenticated command; see Orders."""
-        return await self._take_orders().command(name, args)
-
-    async def put(self, kind: int, name: bytes, total: int, offset: int, data: bytes) -> tuple[int, int]:
-        """Take a piece of a new config; see Orders."""
-        return await self._take_orders().put(kind, name, total, offset, data)
-
-    def _take_orders(self) -> "Orders":
+    def orders(self) -> "Orders":
+        """Who does authenticated commands and takes what is put."""
         if not self._orders:
             from gasan.node.orders import Orders
 
@@ -162,9 +151,8 @@ class Node:
 
     def stop_sources(self) -> None:
         """Sample no more in this boot."""
-        for _, _, task in self._tasks[2:]:
-            task.cancel()
-        del self._tasks[2:]
+        while len(self._tasks) > 2:
+            self._tasks.pop()[2].cancel()
 
     async def run(self, word: str, crash: str) -> None:
         """Begin, then run until a reset is due. Raises what ends it all.
@@ -173,15 +161,15 @@ class Node:
         """
         buses = await _begin().begin(self, self._key, word, self._crashes, crash)
         self._key = b""
-        _forget("gasan.node", "begin", "config", "end", "losses", "recover")
+        _forget("gasan.node", "begin", "config", "edge_make", "end", "losses", "recover")
         _forget("gasan.ota", "slots")
         if self._crashes < _SAFE_AFTER:
             from gasan.node.sources import add
 
             add(self, buses)
             del add  # or its module stays
-            _forget("gasan.node", "sources", "plan", "secrets")
-            _forget("gasan.wire", "lockbox", "modbus_read")
+            _forget("gasan.node", "keeper", "sources", "plan", "secrets")
+            _forget("gasan.wire", "lockbox", "modbus_plan", "modbus_read")
         buses = None
         self.batcher.collect()
         gc.threshold(gc.mem_free() // 4)
@@ -239,7 +227,7 @@ class Node:
                 log.error("the config was not acknowledged: going back")
                 self.due = "config"
             elif self.spool.delivered:
-                await self.batcher.quietly(self._take_orders().confirm)
+                await self.batcher.quietly(self.orders().confirm)
                 log.info("the config is confirmed")
         if self._crashes >= _SAFE_AFTER:
             if now > _SAFE_MS:
@@ -247,9 +235,9 @@ class Node:
         elif self._crashes and now > _STEADY_MS:
             self._crashes = 0
             await self.batcher.quietly(os.remove, "/crash")
-        if now - self._told >= _HEALTH_MS:
+        if now - self._told >= (_HEALTH_MS if self.link.up else 10 * _HEALTH_MS):
             self._told = now
-            await self.batcher.put(HEALTH, self.status())
+            await self.batcher.put(HEALTH, self.status(True))
             self.lateness = 0
             if not any(self.rev):
                 log.info("no config yet: waiting for the gateway")
@@ -260,10 +248,10 @@ class Node:
         self.stop_sources()
         self._feed()
         await self.batcher.flush()
-        await self.batcher.put(HEALTH, self.status())
+        await self.batcher.put(HEALTH, self.status(True))
         self._feed()
         await self.link.farewell()
-        _reset(self.due)
+        _ending().reset(self.due)
 
     def _feed(self) -> None:
         if self.watchdog:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _VERSION = "0.1.0"
 _ORDINAL = "/boot.n"
 _REMIND_S = const(60)
+_WATCHDOG_MS = const(8000)  # rp2 takes at most 8388
 _WATCHDOG = const(3)  # of the causes
 
 # (name in machine, cause as in a boot frame); ports have some of them.
@@ -80,28 +81,41 @@ async def begin(node: "Node", key: bytes, word: str, crashes: int, crash: str) -
     data = store.start() or config.EMPTY
     try:
         limits = config.Config(data)
-    except config.ConfigError as e:
+        if limits.rules is not None:
+            from gasan.node import edge_make
+
+            edge_make.check(limits.rules, node.clock)
+            gc.collect()
+    except ValueError as e:
         log.error("config: %s" % e)
         if store.state == slots.TRIAL:
             reset("config")  # the next start goes back
         data = config.EMPTY
         limits = config.Config(data)
+    if limits.link:
+        from gasan.node.ble_uplink import Stream
+
+        node.link.use(Stream(limits.name))
     node.slots_state, node.rev = store.state, bytes(8)
     if data is not config.EMPTY:
         node.rev = slots.digest(data)
 
-    slots.mkdir("/spool")
-    node.spool = spool = Spool("/spool", limits.spool_bytes)
+    node.spool = spool = _spool(limits)
     node.ordinal, before, seq, count = _count(node.boot, recover.recover(spool))
     told = "config %s (%s)" % (node.rev.hex(), _STATES[store.state]) if any(node.rev) else "no config yet"
     log.info("gasan %s, node %s, boot %d, %s" % (_VERSION, limits.name, node.ordinal, told))
     log.info("spool: %d frames wait" % spool.frames)
     gc.collect()
     memory = gc.mem_free() // 8
-    node.sampler = Sampler(limits.max_age_ms, limits.max_bytes, limits.channels, memory)
-    node.batcher = Batcher(writer, spool, node.sampler, node.clock, node.boot, node.rev)
+    if limits.rules is None:
+        node.sampler = Sampler(limits.max_age_ms, limits.max_bytes, limits.channels, memory)
+        node.batcher = Batcher(writer, spool, node.sampler, node.clock, node.boot, node.rev)
+    else:
+        node.sampler = edge_make.install(node, limits, memory)
+        limits.rules = None
+        node.batcher = edge_make.EdgeBatcher(writer, spool, node.sampler, node.clock, node.boot, node.rev)
     if limits.watchdog and any(node.rev):
-        node.start_watchdog()
+        node.watchdog = machine.WDT(timeout=_WATCHDOG_MS)  # only a reset stops it
 
     content = {
         1: node.ordinal,
@@ -128,6 +142,25 @@ async def begin(node: "Node", key: bytes, word: str, crashes: int, crash: str) -
     except OSError:
         pass  # there is none, as a rule
     return limits.buses
+
+
+def _spool(limits: config.Config) -> Spool:
+    """The spool that the config asks for."""
+    folder = "/spool"
+    if limits.in_ram:
+        from gasan.node import ramdisk
+
+        folder = ramdisk.mount(limits.spool_bytes)
+    else:
+        slots.mkdir(folder)
+    if limits.newest:
+        from gasan.node import newest
+
+        spool: Spool = newest.Newest(folder, limits.spool_bytes)
+    else:
+        spool = Spool(folder, limits.spool_bytes)
+    spool.share = limits.share
+    return spool
 
 
 def _count(boot: bytes, found: recover.Found) -> tuple:

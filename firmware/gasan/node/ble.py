@@ -13,6 +13,7 @@ a group of columns for every combination that was met, at most `_KINDS` of a sen
 made first.
 """
 
+import sys
 from asyncio import ThreadSafeFlag, create_task, sleep_ms
 from time import ticks_add, ticks_diff, ticks_ms
 
@@ -39,11 +40,13 @@ _REPEATED = const(3)  # what a decoder of gasan.wire.ccm says
 _SLOTS = const(16)
 _ADVERT = const(31)  # bytes of advertising data, as the ports of MicroPython report them
 _HEAD = const(2)  # of a slot: index of the sensor, bytes of advertising data
-_SLOT = const(33)  # head and advert
+_RSSI = const(33)  # of a slot: where the strength stands, behind head and advert
+_SLOT = const(34)
 _COUNT = const(0x3FFFFFFF)  # slots are counted in small integers
 _TICK_MS = const(250)
 _RETRY_MS = const(2000)  # until a radio that failed is tried again
 _KINDS = const(4)
+_LONGEST = const(32)  # bytes of a value: a text
 
 
 class _Kind:
@@ -87,7 +90,8 @@ class _Sensor:
         kind = self.kinds.get(mask)
         if kind is None and len(self.kinds) < _KINDS:
             items = [item for k, item in enumerate(self.items) if mask >> k & 1]
-            group = sampler.group([item[0] for item in items], bytes([item[3] for item in items]), 0)
+            codes = bytes([item[3] for item in items])
+            group = sampler.group([item[0] for item in items], codes, items[0][4])
             kind = self.kinds[mask] = _Kind(group)
         return kind
 
@@ -110,7 +114,7 @@ class Source:
         self._sampler = sampler
         plain = bthome.Advert()
         self.sensors = [_Sensor(spec, sampler, plain) for spec in bus[3]]
-        self._ble = bluetooth.BLE()
+        self._ble = sys.modules.get("gasan.node.radio") or bluetooth.BLE()
         self._scanning = False
         self._next_try = ticks_ms()
         # The interrupt writes _put and the slots, the task _got: neither writes what is the other's.
@@ -123,7 +127,7 @@ class Source:
         self._wanted = bytearray(32)
         for sensor in self.sensors:
             self._wanted[sensor.address[5] >> 3] |= 1 << (sensor.address[5] & 7)
-        self._value = bytearray(8)
+        self._value = bytearray(_LONGEST)
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -168,6 +172,7 @@ class Source:
                     at = self._put % _SLOTS * _SLOT
                     self._slots[at] = i
                     self._slots[at + 1] = size
+                    self._slots[at + _RSSI] = data[3] & 0xFF
                     at += _HEAD
                     self._slots[at : at + size] = advert
                     self._put = (self._put + 1) & _COUNT

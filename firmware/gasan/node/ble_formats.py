@@ -11,14 +11,20 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 
-# Formats of a sensor, as a config has them; 0 is BTHome without encryption.
+# Formats of a sensor, as a config has them.
+_BTHOME = const(0)
 _BTHOME_SEALED = const(1)
 _LAYOUT = const(2)
 _MIBEACON = const(3)
 _MIBEACON_SEALED = const(4)
+_GATT = const(5)  # gasan.node.ble_central
+_EXTRAS = const(0x10)  # added to a format: gasan.wire.advert_extras
+_OPEN = const(0x20)  # added as well: gasan.node.ble_open
+_LONGEST = const(32)  # bytes of a value: a text
 _WIDTH = const(0x0F)  # of a field's form: bytes of its value
 
 _ccm: "list[ccm.Ccm]" = []  # one for all sensors, when there is any that encrypts
+_layouts: "list[tuple[int, list, Any]]" = []  # by format and table: sensors of a kind share one
 
 
 def advert(spec: list) -> "Any":
@@ -26,31 +32,48 @@ def advert(spec: list) -> "Any":
 
     Raises ValueError for what this firmware does not take.
     """
-    form = spec[2]
+    form = spec[2] & ~_EXTRAS & ~_OPEN
     made: "Any" = None
-    fields = None
-    if form == _BTHOME_SEALED:
+    fields: "Any" = ()
+    extras: "Any" = None
+    if spec[2] & _EXTRAS:
+        from gasan.wire import advert_extras as extras
+    if form == _BTHOME:
+        made = _class(bthome.Advert, extras)()
+    elif form == _BTHOME_SEALED:
         from gasan.wire.bthome_sealed import Sealed
 
-        made = Sealed(spec[1], None)
-    elif form == _LAYOUT:
+        made = _class(Sealed, extras)(spec[1], None)
+    elif form == _LAYOUT or form == _GATT:
         from gasan.wire.layout import Layout
 
         matches, fields, counted = spec[5]
-        made = Layout(matches, fields, counted)
+        for kind, table, layout in _layouts:
+            if kind == spec[2] and table == spec[5]:
+                made = layout
+        if not made:
+            made = _class(Layout, extras)(matches, fields, counted)
+            _layouts.append((spec[2], spec[5], made))
     elif form == _MIBEACON or form == _MIBEACON_SEALED:
         from gasan.wire.mibeacon import MiBeacon
 
         fields = spec[5]
-        made = MiBeacon(spec[1], fields, form == _MIBEACON_SEALED)
+        made = _class(MiBeacon, extras)(spec[1], fields, form == _MIBEACON_SEALED)
     else:
         raise ValueError("a BLE format that this firmware does not know")
     for item in spec[4]:
-        width = fields[item[1]][2] & _WIDTH if fields else bthome.width(item[1])
-        if width > columns.width(item[3]):
+        if extras and extras.is_extra(item[1]):
+            width = 1
+        else:
+            width = fields[item[1]][2] & _WIDTH if fields else bthome.width(item[1])
+        if not width <= columns.width(item[3]) <= _LONGEST:
             raise ValueError("a value that does not fit its channel")
     take_key(spec[0], made, spec[1])
     return made
+
+
+def _class(base: "Any", extras: "Any") -> "Any":
+    return extras.extended(base) if extras else base
 
 
 def take_key(name: str, decoder: "Any", address: bytes) -> None:

@@ -1,7 +1,8 @@
 """A node's config and key, as they come out of flash: CBOR that the gateway compiled from the site file.
 
-config = [2, node name, limits, [* bus], [+ meaning]]; bus = [type, name, params, [* device]]. What stands in
-a bus is for its source to check; a meaning is the tail of a birth frame and is passed on as it is.
+config = [2, node name, limits, [* bus], [+ meaning], ? rules]; bus = [type, name, params, [* device]]. What
+stands in a bus is for its source to check, and the rules for `gasan.node.edge_make`; a meaning is the tail of
+a birth frame and is passed on as it is.
 """
 
 from gasan.wire import cbor
@@ -15,6 +16,10 @@ _MAX_AGE = const(1)
 _MAX_BYTES = const(2)
 _SPOOL = const(3)
 _WATCHDOG = const(4)
+_NEWEST = const(5)
+_SHARE = const(6)
+_IN_RAM = const(7)
+_LINK = const(15)  # 0 console, 1 BLE
 
 
 class ConfigError(ValueError):
@@ -24,18 +29,23 @@ class ConfigError(ValueError):
 class Config:
     """What the app needs of a config; the meanings are left in flash (see ``births``).
 
-    name: the node's; max_age_ms and max_bytes: when a batch is closed; spool_bytes: flash that frames may
-    take; watchdog: False for a bench without one; buses: [type, name, params, devices] each; channels: their
-    number.
+    name: the node's; max_age_ms and max_bytes: when a batch is closed; spool_bytes: what frames may take of
+    flash, or of memory if in_ram; newest: a full spool drops these, not the oldest; share: percent of the
+    link for the backlog; watchdog: False for a bench without one; buses: [type, name, params, devices] each;
+    channels: their number; rules: as they are, None without any.
     """
 
     def __init__(self, data: bytes) -> None:
-        self.name, limits, self.buses, _ = _open(data)
+        self.name, limits, self.buses, _, self.rules = _open(data)
         try:
             self.max_age_ms = _limit(limits, _MAX_AGE, 10000, 100, 1 << 28)
             self.max_bytes = _limit(limits, _MAX_BYTES, 2048, 128, 2048)
             self.spool_bytes = _limit(limits, _SPOOL, 262144, 16384, 1 << 29)
             self.watchdog = _limit(limits, _WATCHDOG, 1, 0, 1) == 1
+            self.newest = _limit(limits, _NEWEST, 0, 0, 1) == 1
+            self.share = _limit(limits, _SHARE, 50, 5, 100)
+            self.in_ram = _limit(limits, _IN_RAM, 0, 0, 1) == 1
+            self.link = _limit(limits, _LINK, 0, 0, 1)
             self.channels = 0
             for _, _, _, devices in self.buses:
                 for device in devices:
@@ -46,7 +56,10 @@ class Config:
 
 def births(data: bytes) -> list[bytes]:
     """The contents of the birth frames of a config, encoded: [part, parts, first channel, channels]."""
-    meanings = _open(data)[3]
+    reader = cbor.Reader(data, len(data), 1)
+    for _ in range(4):  # passed over one by one, since the whole is large
+        reader.value(16)
+    meanings = reader.value(16)
     parts = len(meanings)
     return [b"\x84" + cbor.dumps(i) + cbor.dumps(parts) + meanings[i][1:] for i in range(parts)]
 
@@ -64,9 +77,10 @@ def key(data: bytes) -> tuple[bytes, int, bytes]:
 
 def _open(data: bytes) -> list:
     try:
-        version, name, limits, buses, meanings = cbor.loads(data)
+        version, name, limits, buses, meanings, *rules = cbor.loads(data)
         if version == _VERSION and all(meaning[0] == 0x82 for meaning in meanings):
-            return [name, limits, buses, meanings]
+            if len(rules) < 2:
+                return [name, limits, buses, meanings, rules[0] if rules else None]
     except (ValueError, TypeError, IndexError):
         pass
     raise ConfigError("not CBOR of a config of version %d" % _VERSION)

@@ -1,7 +1,7 @@
 """What a gateway asks for and may take a while: commands and puts, one at a time, each command only once.
 
-`node` is the app: `await command(name, args)` -> (status, text), `await put(kind, hash, total, offset, data)`
--> (next offset, status). A put may come twice, as the gateway repeats what is not answered; the app
+`node.orders()` has `await command(name, args)` -> (status, text) and `await put(kind, hash, total, offset,
+data)` -> (next offset, status). A put may come twice, as the gateway repeats what is not answered; the app
 tells by its answer where to go on. The same command, known by its id, is answered again without being done.
 """
 
@@ -39,12 +39,11 @@ class Jobs:
 
     def add(self, kind: int, body: "list[Any]") -> bool:
         """Take a PUT or a COMMAND; False if the queue is full."""
-        if kind == _COMMAND:
+        if (kind, body) not in self._jobs:
             for result in self._results:
-                if result[0] == body[0]:
+                if kind == _COMMAND and result[0] == body[0]:
                     self._answer(_RESULT, cbor.dumps(result))
                     return True
-        if (kind, body) not in self._jobs:
             if len(self._jobs) >= _JOBS_MAX:
                 return False
             self._jobs.append((kind, body))
@@ -64,18 +63,20 @@ class Jobs:
     async def _do(self, kind: int, body: "list[Any]") -> None:
         """Do one job. If it raises, the asker hears of it."""
         if kind == _COMMAND:
+            # Before it is done: were there no memory to note it after that, it would be done again.
+            result = [body[0], _FAILED, "no memory"]
+            self._results = self._results[1 - _RESULTS_KEPT :] + [result]
             try:
-                status, text = await self._node.command(body[1], body[2])
+                status, text = await self._node.orders().command(body[1], body[2])
+                result[1], result[2] = status, text[:_TEXT_MAX]
             except Exception as error:
                 log.error(log.trace(error))
-                status, text = _FAILED, repr(error)
-            result = [body[0], status, text[:_TEXT_MAX]]
-            self._results = self._results[1 - _RESULTS_KEPT :] + [result]
+                result[2] = repr(error)[:_TEXT_MAX]
             self._answer(_RESULT, cbor.dumps(result))
         else:
             try:
-                offset, status = await self._node.put(*body)
-            except Exception as error:
+                offset, status = await self._node.orders().put(*body)
+            except (OSError, TypeError, ValueError) as error:  # no memory now is no refusal
                 log.error(log.trace(error))
                 offset, status = body[3], _PUT_REFUSED
             self._answer(_PUT_ACK, cbor.dumps([body[0], body[1], offset, status]))

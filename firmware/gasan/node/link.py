@@ -1,7 +1,7 @@
 """The node's end of the link: one session with one gateway over any byte stream (protocols/link.md).
 
 One flat coroutine reads, writes and keeps the times; `gasan.node.jobs` works on commands and puts. `node`
-is the app: `id`, `generation`, `boot`, `k_link`, `clock.now()`, `spool`, `status()`, `command()`, `put()`.
+is the app: `id`, `generation`, `boot`, `k_link`, `clock.now()`, `spool`, `status()`, `orders()`.
 A stream has `read(buf)`, `write(view)`, `claim(on)` and `is_console`.
 
 Bounds: 300 bytes between two zeros that come in, 8 answers that wait, 8 frames under way. What does
@@ -60,23 +60,25 @@ _PIECE = const(64)  # bytes written at once: on USB a write may wait for 500 ms 
 
 
 class Link:
-    """Speaks with a gateway for ever. `up`: in session; `beat`: ticks_ms() of the last turn."""
+    """Speaks with a gateway for ever. `up`: in session; `beat`: ticks_ms() of the last turn.
+
+    It has more than 29 attributes on purpose: a table of 29 would be full, and a full one is slow to search.
+    """
 
     def __init__(self, node: "Any", stream: "Any" = None) -> None:
         self.up = False
         self.beat = time.ticks_ms()
         self.refused: dict[str, int] = {}  # by reason, see protocols/link.md
-        self.counters = {15: 0}  # their sum, under its key in a health frame
+        self.counters = {15: 0}  # by key of a health frame: their sum; 30: sessions begun
         self._node = node
-        self._stream = stream or Console()
+        self.use(stream or Console())
         self._k_link = Hmac(node.k_link)
         self._session: wire.Session | None = None
         self._candidate: wire.Session | None = None  # of the last HELLO; becomes the session by its WELCOME
         self._hello_ms = -_HELLO_GAP_MS
         self._heard_ms = 0  # last valid packet
         self._due_ms = 0  # next ANNOUNCE, or STATUS in session
-        self._told = 0  # readings sampled, as the gateway knows
-        self._told_ms = 0
+        self._told = self._told_ms = 0  # readings sampled, as the gateway knows; when it was told
         self._unreported = 0  # bytes seen since the last SEEN
         self._chunk = bytearray(32)
         self._in = bytearray(_IN_MAX)
@@ -86,13 +88,18 @@ class Link:
         self._out = bytearray(size + size // 254 + 1)
         self._out_view = memoryview(self._out)
         self._frame_view = self._out_view[_BODY : _BODY + FRAME_MAX]  # view of _out
-        self._pos = 0  # _out[_pos:_end] is still to be written
-        self._end = 0
+        self._pos = self._end = 0  # _out[_pos:_end] is still to be written
         self._taken_ms = 0  # when the host last took a byte
         self._flying: list[list[Any]] = []  # [boot, seq, ms when written or -1], in the order of sending
-        self._rewound_ms = 0
+        self._rewound_ms, self._resend_ms = 0, _RESEND_MS
         self._answers: list[tuple[int, Any]] = []  # (kind, body); of a REPLY the whole packet
         self._jobs: Jobs | None = None  # loaded when there is the first
+
+    def use(self, port: "Any") -> None:
+        """Speak over ``port``; not to be called once it runs."""
+        self._port = port
+        self._read = port.read
+        self._write = port.write
 
     async def run(self) -> None:
         """Run until cancelled. Meanwhile lines of the log travel between packets, not inside them."""
@@ -104,8 +111,9 @@ class Link:
                 heard = self._receive(now)
                 if self.up and now - self._heard_ms > _SILENCE_MS:
                     self._drop_session()
-                if self.up and self._flying and 0 <= self._flying[0][2] < now - _RESEND_MS:
+                if self.up and self._flying and 0 <= self._flying[0][2] < now - self._resend_ms:
                     self._rewind(now)
+                    self._resend_ms = min(2 * self._resend_ms, 16 * _RESEND_MS)
                 moving = self._transmit(now)
                 await asyncio.sleep_ms(0 if heard or moving else _IDLE_MS)
         finally:
@@ -129,20 +137,19 @@ class Link:
         self.counters[15] += 1
 
     def _drop_session(self) -> None:
-        self._session = None
-        self._candidate = None
+        self._session = self._candidate = None
         self._answers = []
         self._unreported = 0
         if self.up:
             self.up = False
             self._due_ms = 0
-            self._stream.claim(False)
+            self._port.claim(False)
 
     # Receiving
 
     def _receive(self, now: int) -> bool:
         """Take what the stream has; returns whether there was anything."""
-        n = self._stream.read(self._chunk)
+        n = self._read(self._chunk)
         for i in range(n):
             byte = self._chunk[i]
             if byte:
@@ -176,15 +183,16 @@ class Link:
         self._heard_ms = now
         self._unreported += self._fill + 2
         if kind == _WELCOME:
-            self._session = session
-            self._candidate = None
+            self._session, self._candidate = session, None
             self._due_ms = now
+            self.counters[30] = self.counters.get(30, 0) + 1
             self.up = True
-            self._stream.claim(True)
+            self._port.claim(True)
             for entry in value[0]:
                 self._node.spool.ack(entry[0], entry[1], entry[2])
             self._rewind(now)
         elif kind == _ACK:
+            self._resend_ms = _RESEND_MS
             self._node.spool.ack(value[0], value[1], value[2])
             lost = wire.settle(self._flying, value[0], value[1], value[2])
             if lost and now - self._rewound_ms > _RESEND_MS:  # else it was sent before the last rewind
@@ -237,7 +245,7 @@ class Link:
             self._taken_ms = now
             if not self._next(now):
                 return False
-        n = self._stream.write(self._out_view[self._pos : min(self._end, self._pos + _PIECE)])
+        n = self._write(self._out_view[self._pos : min(self._end, self._pos + _PIECE)])
         self._pos += n
         if n:
             self._taken_ms = now
@@ -254,8 +262,8 @@ class Link:
         """Put the next thing due into the out buffer; returns whether there was one."""
         node = self._node
         session = self._session
-        line = log.take() if session or self._stream.is_console else None
-        if line and self._stream.is_console:
+        line = log.take() if session or self._port.is_console else None
+        if line and self._port.is_console:
             data = line.encode() + b"\r\n"
             self._end = len(data)
             self._out[: self._end] = data

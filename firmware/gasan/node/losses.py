@@ -2,8 +2,11 @@
 
 An item is the content of a tombstone as a list, with the channels as a dict: [reason, boot, first seq, last
 seq, readings, mono from, mono to, {channel: readings}]. Items of one boot whose sequence numbers follow each
-other are merged, so that a long outage leaves a few of them.
+other are merged, so that a long outage leaves a few of them. What is owed and cannot be written as a frame,
+since the spool takes no more, stands in the file ``owed``.
 """
+
+import os
 
 from gasan.node import log
 from gasan.node.spool import BOOT, COUNT, DONE, FIRST, HEAD
@@ -28,6 +31,8 @@ AFTER = const(9)  # bytes of a frame after its content
 _CHANNELS_MAX = const(250)  # of more, only the sum is told
 _CONTENT_MAX = const(1900)  # bytes that fit into a frame, whatever its head
 _DROPS_MAX = const(8)  # segments dropped to make room for one frame
+_DEBTS_MAX = const(16)
+_OWED = "/owed"
 
 
 def of(data: memoryview, reason: int) -> list[list]:
@@ -76,17 +81,103 @@ def content(item: list) -> bytes:
     return data if len(data) <= _CONTENT_MAX else cbor.dumps(item[:7] + [[]])
 
 
-def refused(spool: "Spool", data: memoryview, readings: int) -> None:
-    """The flash did not take a frame with so many readings: its tombstone is owed."""
+def owe(spool: "Spool", item: list) -> None:
+    """Keep an item until its tombstone can be written.
+
+    When there are many, two of one boot and reason become one, which spans what lies between them too: the
+    gateway takes nothing for lost that it has. So there are never more than there are boots in the spool.
+    """
+    debts = spool.debts
+    merge(debts, item)
+    for i in range(len(debts) - 1 if len(debts) > _DEBTS_MAX else 0):
+        for other in debts[i + 1 :]:
+            if other[:2] == debts[i][:2]:
+                debts.remove(other)
+                other[2] = debts[i][3] + 1
+                return merge(debts, other)
+
+
+def is_deep(spool: "Spool") -> bool:
+    """Whether so much is owed that what has rotted in the midst of frames is left, to be met again later.
+
+    To owe it as one with another would give up the whole frames between them.
+    """
+    return len(spool.debts) >= _DEBTS_MAX // 2
+
+
+def recall(spool: "Spool") -> None:
+    """Take in what an earlier boot owed."""
     try:
-        items = of(data, UNSENDABLE)
+        with open(spool.folder + _OWED, "rb") as f:
+            items = cbor.loads(f.read())
+        for item in items:
+            content(item)
+            owe(spool, item)
+    except (OSError, ValueError, TypeError, IndexError):
+        pass  # nothing, as a rule
+
+
+def refused(spool: "Spool", data: memoryview, readings: int) -> None:
+    """The spool did not take a frame with so many readings: its tombstone is owed."""
+    reason = OVERFLOW if spool.refuses else UNSENDABLE
+    try:
+        items = of(data, reason)
     except MemoryError:
         _, boot, seq, _, mono, _, _ = frame.peek(data)
-        items = [[UNSENDABLE, boot, seq, seq, readings, mono, mono, {}]]
-    debts: list[list] = []
-    for item in spool.debts + items:
-        merge(debts, item)
-    spool.debts = debts[-16:]
+        items = [[reason, boot, seq, seq, readings, mono, mono, {}]]
+    for item in items:
+        owe(spool, item)
+    if spool.refuses:
+        path = spool.folder + _OWED
+        try:
+            with open(path + ".new", "wb") as f:
+                f.write(cbor.dumps(spool.debts))
+            os.rename(path + ".new", path)
+        except OSError as e:
+            log.error("%s: %s" % (path, e))
+
+
+def find(spool: "Spool", segment: list, i: int, at: int, buf: memoryview) -> int:
+    """Where the next whole frame stands behind what has rotted at ``at``, the ``i``-th or a later one; or -1.
+
+    The frame is in ``buf`` then.
+    """
+    while True:
+        try:
+            f = spool.open(segment)
+            f.seek(at + 1)
+            n = f.readinto(buf)
+        except OSError:
+            return -1
+        found = bytes(buf[:n]).find(frame.HEAD)
+        if found < 0:
+            if n < len(buf):
+                return -1
+            at += n - len(frame.HEAD)
+            continue
+        at += found + 1
+        size = spool.read(segment, at - HEAD, buf)
+        if size > 0:
+            _, boot, seq, _, _, _, _ = frame.peek(buf[:size])
+            if boot == segment[BOOT] and seq >= segment[FIRST] + i:
+                return at - HEAD
+
+
+def skip(spool: "Spool", segment: list, cursor: list[int], buf: "Any") -> None:
+    """The frame at the cursor has rotted: tell of it, and go on to the next one that has not."""
+    i, end = cursor[1], segment[COUNT]
+    at = find(spool, segment, i + 1, cursor[2], memoryview(buf))
+    if at < 0:
+        if segment is spool.segments[-1]:
+            spool.close_tail()
+    else:
+        end = min(end, frame.peek(buf)[2] - segment[FIRST])
+    gone = (1 << end) - (1 << i)
+    if gone & ~segment[DONE] and not is_deep(spool):
+        first = segment[FIRST]
+        owe(spool, [TORN, segment[BOOT], first + i, first + end - 1, 0, 0, 0, {}])
+        spool.mark(segment, gone)
+    cursor[1], cursor[2] = end, at
 
 
 def make_room(spool: "Spool", write: "Writer") -> int:
@@ -94,15 +185,9 @@ def make_room(spool: "Spool", write: "Writer") -> int:
 
     write(kind, rev or None for the current one, content) writes a frame. Returns the readings that are lost.
     """
-    for _ in range(len(spool.debts)):
-        item = spool.debts.pop(0)
-        try:
-            write(frame.TOMBSTONE, None, content(item))
-        except MemoryError:
-            item[7] = {}  # which takes most of it
-            spool.debts.insert(0, item)
-            raise
     lost = 0
+    if not spool.refuses:
+        _pay(spool, write)
     for _ in range(_DROPS_MAX):
         if not spool.is_full():
             break
@@ -115,7 +200,25 @@ def make_room(spool: "Spool", write: "Writer") -> int:
                 frame.TOMBSTONE, None, content([OVERFLOW, segment[BOOT], segment[FIRST], last, 0, 0, 0, {}])
             )
             spool.remove(segment)
+        _pay(spool, write)  # a flash that had no room for it now has, and power may go at any moment
     return lost
+
+
+def _pay(spool: "Spool", write: "Writer") -> None:
+    """Write the tombstones that are owed."""
+    for _ in range(len(spool.debts)):
+        item = spool.debts.pop(0)
+        try:
+            write(frame.TOMBSTONE, None, content(item))
+        except MemoryError:
+            item[7] = {}  # which takes most of it
+            spool.debts.insert(0, item)
+            raise
+    if not spool.debts:
+        try:
+            os.remove(spool.folder + _OWED)
+        except OSError:
+            pass  # there is none, as a rule
 
 
 def _drop_oldest(spool: "Spool", write: "Writer") -> int:
@@ -124,15 +227,19 @@ def _drop_oldest(spool: "Spool", write: "Writer") -> int:
     has_heirs = spool.segments[1][BOOT] == segment[BOOT]
     buf = memoryview(bytearray(frame.FRAME_MAX))
     items: list[list] = []
-    lost = offset = 0
-    for i in range(segment[COUNT]):
-        size = spool.read(segment, offset, buf)
+    cursor = [0, 0, 0]
+    lost = 0
+    while cursor[1] < segment[COUNT]:
+        size = spool.read(segment, cursor[2], buf)
         if size <= 0:
-            first = segment[FIRST]
-            merge(items, [TORN, segment[BOOT], first + i, first + segment[COUNT] - 1, 0, 0, 0, {}])
-            break
-        offset += HEAD + size
-        if segment[DONE] >> i & 1:
+            if is_deep(spool):
+                _pay(spool, write)
+            skip(spool, segment, cursor, buf)
+            continue
+        done = segment[DONE] >> cursor[1] & 1
+        cursor[1] += 1
+        cursor[2] += HEAD + size
+        if done:
             continue
         data = buf[:size]
         for item in of(data, OVERFLOW):
@@ -145,6 +252,7 @@ def _drop_oldest(spool: "Spool", write: "Writer") -> int:
             write(frame.BIRTH, head[5], data[head[6] : size - AFTER])
     for item in items:
         write(frame.TOMBSTONE, None, content(item))
+    _pay(spool, write)  # what had rotted
     log.warn("spool: full, dropped %d frames with %d readings" % (segment[COUNT], lost))
     spool.remove(segment)
     return lost

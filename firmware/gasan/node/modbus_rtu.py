@@ -1,7 +1,8 @@
 """Modbus RTU master on a UART, polling as ``gasan.node.poll`` says.
 
 params = {1: uart id, 2: baud rate, 3: parity (0 none, 1 even, 2 odd), 4: stop bits, 5: pin of DE and /RE,
-          6 and 7: pins of TX and RX, when they are not the port's own}
+          6 and 7: pins of TX and RX, when they are not the port's own, 30: ms that a broadcast is given,
+          31: us from DE to the first bit, 32: 1 if the adapter lets us hear ourselves}
 
 The silence of 3.5 characters between frames is kept to a fraction of a millisecond. From the last moments of
 a request until DE is released nothing else runs, so that no answer meets a driven line.
@@ -10,7 +11,7 @@ a request until DE is released nothing else runs, so that no answer meets a driv
 from asyncio import Lock
 from time import sleep_us, ticks_add, ticks_diff, ticks_ms, ticks_us
 
-from gasan.node.poll import Poller
+from gasan.node.poll import STRAYS, Poller
 from gasan.wire.modbus_rtu import RtuRead, with_crc
 from gasan.wire.quality import BAD_CRC
 from machine import UART, Pin
@@ -55,15 +56,16 @@ class Source(Poller):
 
     def __init__(self, bus: list, sampler: "Sampler", clock: "Clock") -> None:
         """``bus``: [type, name, params, devices]. Raises ValueError or OSError when it cannot be had."""
-        params = bus[2]
+        self.params = params = bus[2]
         parity = params.get(3, 0)
         stop = params.get(4, 1)
         char_us = -(-(9 + (parity > 0) + stop) * 1000000 // params[2])
         self._read = RtuRead(char_us, _GAP_FAST_US if params[2] > 19200 else char_us * 7 // 2)
+        self._read.echo = params.get(32, 0) == 1
         pins: dict = {"tx": Pin(params[6]), "rx": Pin(params[7])} if 6 in params else {}
         # Read with timeout 0 and never more than any() says: rp2 waits for each missing character.
-        parity_code = (None, 0, 1)[parity]
-        self._uart = UART(params[1], params[2], 8, parity_code, stop, timeout=0, rxbuf=_RXBUF, **pins)
+        code = (None, 0, 1)[parity]
+        self._uart = UART(params[1], params[2], 8, code, stop, timeout=0, rxbuf=_RXBUF, **pins)
         self._drive = Pin(params[5], Pin.OUT, value=0) if 5 in params else None
         self._chunk = bytearray(_CHUNK)
         self._state = _QUIET
@@ -71,12 +73,12 @@ class Source(Poller):
         self._start = self._last = ticks_us()
         self._last_ms = ticks_ms()
         self.lock = Lock()
-        super().__init__(bus[3], sampler)
+        super().__init__(bus, sampler)
         for block in self._blocks:
             block.request = with_crc(block.request)
 
     def _begin(self, block: "Block") -> None:
-        self._timeout = block.device.timeout_ms * 1000
+        self._timeout = (block.device.timeout_ms if block.request[0] else self.params.get(30, 100)) * 1000
         self._read.ask(block.request, self._timeout)
         self._start = ticks_us()
         if ticks_diff(ticks_ms(), self._last_ms) > _LONG_AGO_MS:
@@ -100,23 +102,33 @@ class Source(Poller):
         if left >= _SLEEP_US:
             return left // 1000 - 1
         _wait(ticks_add(now, left))
+        read = self._read
         size = self._uart.any()
         if size:  # a late answer, noise or another master: have the line quiet first
-            self._uart.readinto(self._chunk, min(size, _CHUNK))
+            self._deliver()
+            read.feed(self._chunk, self._uart.readinto(self._chunk, min(size, _CHUNK)) or 0, 0)
+            self._block.device.tally[STRAYS] += 1
             self._last = ticks_us()
-            if ticks_diff(self._last, self._start) < self._timeout:
-                return 1
-            self._read.quality = BAD_CRC
-            self._read.certain = True
-            return -1
-        return self._send()
+        elif read.n and read.resync().heard(read, 0, read.n):  # another master waits: let it have its answer
+            self._last = ticks_add(now, self._timeout)
+            read.n = 0
+        else:
+            return self._send()
+        if ticks_diff(now, self._start) < 2 * self._timeout:
+            return 1
+        read.quality = BAD_CRC
+        read.certain = True
+        return -1
 
     def _send(self) -> int:
         if self._drive:
             self._drive(1)
+            sleep_us(self.params.get(31, 0))
+        self._read.n = 0
+        self._read.stray = self._read.stray and not self._block.device.silent  # else it was waited for
         self._start = ticks_us()
         self._uart.write(self._read.request)
-        self._last = ticks_add(self._start, 8 * self._read.char_us)
+        self._last = ticks_add(self._start, self._read.sent_us)
         if self._drive:
             self._state = _SENDING
             return 0

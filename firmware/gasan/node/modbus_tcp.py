@@ -32,8 +32,8 @@ _WAITING = const(3)
 _CONNECT_MS = const(5000)
 _RETRY_MIN_MS = const(500)
 _RETRY_MAX_MS = const(30000)
-_SILENT = const(3)  # unanswered requests in a row after which the connection is not believed any more
-_SPIN_MS = const(2)  # an answer that comes this soon is met without a pause
+SILENT = const(3)  # unanswered requests in a row after which the connection is not believed any more
+_SPIN_MS = const(2)  # an answer that comes this soon is waited for, and met without a pause
 _CHUNK = const(64)
 
 
@@ -42,6 +42,7 @@ class Source(Poller):
 
     _read: TcpRead
     _socket: "socket.socket"
+    _kind = TcpRead
     _patient = False  # transaction ids tell a late answer from the right one
 
     def __init__(self, bus: list, sampler: "Sampler", clock: "Clock") -> None:
@@ -55,25 +56,24 @@ class Source(Poller):
         self._silent = 0
         self._timeout = 0  # ms
         self._chunk = bytearray(_CHUNK)
-        self._read = TcpRead()
-        super().__init__(bus[3], sampler)
+        self._read = self._kind()
+        super().__init__(bus, sampler)
 
     def _begin(self, block: "Block") -> None:
         self._timeout = block.device.timeout_ms
         self._read.ask(block.request)
         self._start = ticks_ms()
-        if self._state == _WAITING:
+        # A read goes out at once; what is left of others is told apart, and a closed connection shows later.
+        if self._state == _WAITING and not (block.request[1] <= 4 and self._send()):
             self._state = _OPEN
 
     def _step(self) -> int:
         self._now = now = ticks_ms()
         age = ticks_diff(now, self._start)
-        if age >= self._timeout:
-            return self._late()
-        if self._state == _CLOSED and not self._connect():
+        if self._state == _CLOSED and (age >= self._timeout or not self._connect()):
             return self._done(DISCONNECTED)
         events = 0
-        for _, events in self._poll.ipoll(0):
+        for _, events in self._poll.ipoll(_SPIN_MS if self._state == _WAITING and age < _SPIN_MS else 0):
             pass
         if self._state == _CONNECTING:
             since = ticks_diff(now, self._since)
@@ -84,11 +84,18 @@ class Source(Poller):
             self._poll.modify(self._socket, select.POLLIN)
             self._state = _OPEN
         elif events:
-            size = self._take()
+            read = self._read
+            chunk = self._chunk if read.n else read.buf
+            try:
+                size = self._socket.readinto(chunk, read.room(len(chunk)))
+            except OSError:
+                size = 0
             if size == 0:
                 return self._lost()
-            if size > 0:
-                return self._answered() if self._read.feed(self._chunk, size) else 0
+            if size is not None:
+                return self._answered() if read.feed(chunk, size) else 0 if age < _SPIN_MS else 1
+        if age >= self._timeout:  # and nothing is left to be read, for the node may have been busy itself
+            return self._late()
         if self._state == _OPEN:
             if not self._send():
                 return self._lost()
@@ -101,13 +108,14 @@ class Source(Poller):
             self._lost()
         else:
             self._pause = 0
-        return self._done(self._read.quality)
+        self._read.certain = True
+        return -1
 
     def _late(self) -> int:
         if self._state != _WAITING:
             return self._done(DISCONNECTED)
         self._silent += 1
-        if self._silent >= _SILENT:
+        if self._silent >= SILENT:
             self._lost()
         self._read.certain = False
         self._read.quality = TIMEOUT
@@ -117,14 +125,6 @@ class Source(Poller):
         self._read.quality = quality
         self._read.certain = True
         return -1
-
-    def _take(self) -> int:
-        """Bytes read into the chunk, -1 for none yet; 0 when the connection is closed."""
-        try:
-            size = self._socket.readinto(self._chunk, self._read.room(_CHUNK))
-        except OSError:
-            return 0
-        return -1 if size is None else size
 
     def _send(self) -> bool:
         try:

@@ -5,7 +5,7 @@ Whether a config is one is found out by its trial: to parse it beside a node at 
 memory.
 """
 
-from gasan.node import log
+from gasan.node import app, log
 from micropython import const
 
 TYPE_CHECKING = const(0)
@@ -30,17 +30,13 @@ class Orders:
     async def command(self, name: str, args: list) -> tuple[int, str]:
         """Do a command: (0 done, 1 refused or 2 unknown; text)."""
         node = self._node
-        if name == "status":
-            return 0, str(node.status())
-        if name == "flush":
-            node.stop_sources()
-            await node.batcher.flush()
-            return 0, "sampling has stopped"
         if name == "maintenance" or name == "reboot":
             node.due = name
             return 0, "restarting"
         if name != "activate" or len(args) != 1:
-            return 2, "no such command"
+            from gasan.node.errands import errand
+
+            return await errand(node, name, args)
         store = self._store()
         if store.in_use(args[0]):
             return 0, "in use already"
@@ -59,6 +55,7 @@ class Orders:
             return await self._keys.put(name, total, offset, data)
         if kind != _CONFIG:
             return 0, _REFUSED
+        app.spare.clear()  # for the file's buffer, where memory is in small pieces by now
         try:
             return await self._node.batcher.quietly(self._store().receive, name, total, offset, data)
         except OSError as e:

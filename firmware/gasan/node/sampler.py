@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _LEAST_ROWS = const(4)
 _MOST_ROWS = const(512)
-_MOST_COLUMNS = const(100)  # of these a row fits into a frame, whatever its values
+_MOST_COLUMNS = const(100)  # of these a row fits into a frame, whatever its values,
+_MOST_BYTES = const(905)  # and of so many, with the time and the qualities
 # Bytes per reading, in sixteenths, that a batch is expected to take before one was written.
 _FIRST_GUESS = const(40)
 
@@ -69,11 +70,11 @@ class Sampler:
 
     def group(self, channels: "Sequence[int]", types: bytes, period_ms: int) -> Rows:
         """A group of at most 100 channels, a type code each; period_ms is 0 when rows come unasked."""
-        if len(types) > _MOST_COLUMNS:
-            raise ValueError("more than %d channels in a group" % _MOST_COLUMNS)
         row = 5
         for code in types:
-            row += columns.width(code) + 1
+            row += columns.width(code) + 1 if columns.width(code) else _MOST_BYTES
+        if len(types) > _MOST_COLUMNS or row > _MOST_BYTES:
+            raise ValueError("too much for one group")
         due = 2 * (self._max_age // period_ms + 2) if period_ms else 16
         rows = min(due, _MOST_ROWS, max(_LEAST_ROWS, self._share * len(types) // row))
         g = Rows(channels, types, rows, period_ms)

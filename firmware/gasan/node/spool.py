@@ -1,15 +1,14 @@
 """Frames in flash, until the gateway has them: append-only segment files, the oldest dropped first.
 
-/spool/XXXXXXXX holds records: length (u16) and CRC-32 of the frame, big-endian, then the frame. A frame is
-committed when ``append`` returns. A segment holds frames of one boot, numbered without a gap; each boot
-begins a new one. What was acknowledged is marked in memory only: after a restart the gateway says again what
-it has. ``sweep`` removes files, and is called while the lines are quiet, as every other write.
+The format is protocols/spool.md: files of records, a length, a CRC-32 and a frame each. A frame is committed
+when ``append`` returns. A segment holds frames of one boot, numbered without a gap; each boot begins a new
+one. What was acknowledged is marked in memory only: after a restart the gateway says again what it has.
+``sweep`` removes files, and is called while the lines are quiet, as every other write.
 
 ``gasan.node.recover`` takes in what earlier boots left, ``gasan.node.losses`` drops the oldest when flash
-runs out.
+runs out and passes over what has rotted.
 """
 
-import asyncio
 import os
 from binascii import crc32
 from struct import pack_into, unpack_from
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     Buffer = bytes | bytearray | memoryview
 
-# Items of a segment, which is a list: some 50 bytes on a board.
+# Items of a segment, which is a list.
 NUMBER = const(0)  # names the file
 BOOT = const(1)
 FIRST = const(2)  # sequence number of its first frame
@@ -34,43 +33,55 @@ DONE = const(5)  # bit i: frame i is acknowledged, or known to be lost
 
 HEAD = const(6)  # bytes of a record before its frame
 _SEGMENTS_MAX = const(96)
-_DEBTS_MAX = const(16)
+_RESERVE = const(4)  # blocks that stay free, for copies that littlefs makes and for tombstones
 _ENOSPC = const(28)
-_TORN = const(2)  # reason of a tombstone
 
 
 class Spool:
     """The frames in ``folder``, which may take ``budget`` bytes of flash.
 
-    event: set when a frame was committed. frames: neither acknowledged nor dropped. delivered: the gateway
-    has all frames of this boot below that number. unswept: there is something to sweep. debts: items of
-    tombstones that are still to be written (gasan.node.losses). segments: oldest first.
+    frames: neither acknowledged nor dropped. delivered: the gateway has all frames of this boot below that
+    number. share: percent of the link that goes to the backlog while there are live frames too. unswept:
+    there is something to sweep. refuses: the newest are dropped (gasan.node.newest). debts: items of
+    tombstones that are still to be written (gasan.node.losses). segments: oldest first. next_number:
+    of a segment.
     """
 
     def __init__(self, folder: str, budget: int) -> None:
-        self.event = asyncio.Event()
         self.frames = 0
         self.delivered = 0
-        self.unswept = False
+        self.share = 50
+        self.unswept = self.refuses = False
         self.debts: list[list] = []
         self.segments: list[list] = []
         self.folder = folder
-        self._budget = budget
-        self._segment_max = min(max(budget // 8, 4096), 32768)
+        self.budget = self._room = budget
+        # What a backlog of one boot takes is taken now.
+        self._spare: list[list] = [[0, b"", 0, 0, 0, 0] for _ in range(max(8, budget // 32768) + 2)]
         self._block = os.statvfs(folder)[0]
         self._head = bytearray(HEAD)
         self._tail: "Any" = None  # file of the newest segment, when it is one of this boot
         self._file: "Any" = None  # file of another segment, which is being read
         self._file_number = 0
-        self._cursor = [0, 0, 0]  # of the next frame to send: segment number, index, offset
-        self._next_number = 1
+        # Of the next frame to send, of the backlog and of what is live: segment number, index, offset.
+        self._cursors = ([0, 0, 0], [0, 0, 0])
+        self._live = [0, 0]  # where the backlog ends: segment number, index
+        self._credit = 0
+        self.next_number = 1
         self._boot = b""  # that appends
 
-    def take_in(self, segment: list) -> None:
-        """Add a segment of an earlier boot, younger than those that are there."""
-        self.segments.append(segment)
-        self.frames += segment[COUNT]
-        self._next_number = segment[NUMBER] + 1
+    def measure(self) -> None:
+        """See how much flash there is: that may be less than what was promised."""
+        free = (os.statvfs(self.folder)[3] - _RESERVE) * self._block
+        self.budget = min(self._room, self.used() + free)
+        self._segment_max = min(max(self.budget // 8, 4096), 32768)
+
+    def segment(self, number: int, boot: bytes, first: int) -> list:
+        """A new segment, which is not in the spool yet."""
+        segment = self._spare.pop() if self._spare else [0, b"", 0, 0, 0, 0]
+        segment[NUMBER], segment[BOOT], segment[FIRST] = number, boot, first
+        segment[COUNT] = segment[SIZE] = segment[DONE] = 0
+        return segment
 
     def append(self, data: "Buffer", boot: bytes, seq: int) -> None:
         """Commit a frame. OSError when the flash does not take it: then no part of it is kept."""
@@ -80,15 +91,16 @@ class Spool:
             or segment[FIRST] + segment[COUNT] != seq
             or segment[SIZE] + HEAD + len(data) > self._segment_max
         ):
-            self._close_tail()
-            segment = [self._next_number, boot, seq, 0, 0, 0]
+            self.close_tail()
+            self.measure()
+            segment = self.segment(self.next_number, boot, seq)
             self.segments.append(segment)
             try:
-                self._tail = open(self._path(segment[NUMBER]), "w+b")
+                self._tail = open(self._path(segment), "w+b")
             finally:
                 if not self._tail:
                     self.segments.pop()
-            self._next_number += 1
+            self.next_number += 1
             self._boot = boot
             self.unswept = True  # the newest so far may be done with
         pack_into(">HI", self._head, 0, len(data), crc32(data))
@@ -98,16 +110,16 @@ class Spool:
             self._tail.write(data)
             self._tail.flush()
         except OSError as e:
-            self._close_tail()
+            self.close_tail()
             if e.errno == _ENOSPC:
-                self._budget = self.used()  # what there is, whatever was promised
+                self.budget = self.used()
             raise
         segment[SIZE] += HEAD + len(data)
         segment[COUNT] += 1
         self.frames += 1
-        self.event.set()
 
-    def _close_tail(self) -> None:
+    def close_tail(self) -> None:
+        """Append no more to the newest segment."""
         if self._tail:
             try:
                 self._tail.close()
@@ -121,13 +133,25 @@ class Spool:
 
     def next(self, buf: "Buffer") -> int:
         """Copy the next frame to be sent into ``buf`` and return its length; 0 when there is none."""
-        cursor = self._cursor
+        if not self.frames:
+            return 0  # as most of the time
+        self._credit += self.share
+        live = self._credit < 100
+        if not live:
+            self._credit -= 100
+        return self._next(live, buf) or self._next(not live, buf)
+
+    def _next(self, live: bool, buf: "Buffer") -> int:
+        cursor = self._cursors[live]
         for segment in self.segments:
-            if segment[NUMBER] < cursor[0] or _is_done(segment):
+            number, end = segment[NUMBER], segment[COUNT]
+            if number < cursor[0] or _is_done(segment):
                 continue
-            if segment[NUMBER] > cursor[0]:
-                cursor[0], cursor[1], cursor[2] = segment[NUMBER], 0, 0
-            while cursor[1] < segment[COUNT]:
+            if not live and number >= self._live[0]:
+                end = self._live[1] if number == self._live[0] else 0
+            if number > cursor[0]:
+                cursor[0], cursor[1], cursor[2] = number, 0, 0
+            while cursor[1] < end:
                 i = cursor[1]
                 size = self.read(segment, cursor[2], buf)
                 if size > 0:
@@ -135,21 +159,19 @@ class Spool:
                     cursor[2] += HEAD + size
                     if not segment[DONE] >> i & 1:
                         return size
-                    continue
-                # It has rotted, and what stands behind it cannot be found.
-                rest = (1 << segment[COUNT]) - (1 << i)
-                if rest & ~segment[DONE]:
-                    last = segment[FIRST] + segment[COUNT] - 1
-                    self.owe([_TORN, segment[BOOT], segment[FIRST] + i, last, 0, 0, 0, {}])
-                    self._mark(segment, rest)
-                if segment is self.segments[-1]:
-                    self._close_tail()
-                cursor[1] = segment[COUNT]
+                else:
+                    from gasan.node import losses
+
+                    losses.skip(self, segment, cursor, buf)
         return 0
 
     def rewind(self) -> None:
-        """Send again, from the oldest frame that is not acknowledged."""
-        self._cursor[0] = 0
+        """Send again, from the oldest frame that is not acknowledged; what comes from now on is live."""
+        self._cursors[0][0] = self._live[0] = 0
+        if self.segments:
+            last, live = self.segments[-1], self._cursors[1]
+            self._live[0], self._live[1] = live[0], live[1] = last[NUMBER], last[COUNT]
+            live[2] = last[SIZE]
 
     def ack(self, boot: bytes, upto: int, ranges: "list[int] | tuple[int, ...]") -> None:
         """The gateway has the frames of ``boot`` below ``upto``, and of ``ranges``: from, to, from, to..."""
@@ -158,17 +180,14 @@ class Spool:
                 mask = _mask(segment, 0, upto - 1)
                 for i in range(0, len(ranges) - 1, 2):
                     mask |= _mask(segment, ranges[i], ranges[i + 1])
-                self._mark(segment, mask)
+                self.mark(segment, mask)
         if boot == self._boot:
             self.delivered = max(self.delivered, upto)
 
-    def _mark(self, segment: list, mask: int) -> None:
+    def mark(self, segment: list, mask: int) -> None:
+        """The frames of these bits are done with."""
         fresh = mask & ~segment[DONE]
-        left = fresh
-        n = 0
-        while left:
-            left &= left - 1
-            n += 1
+        n = bin(fresh).count("1")
         segment[DONE] |= fresh  # the last that takes memory
         self.frames -= n
         if _is_done(segment) and segment is not self.segments[-1]:
@@ -177,7 +196,7 @@ class Spool:
     def read(self, segment: list, offset: int, buf: "Buffer") -> int:
         """Read the frame at ``offset`` into ``buf``: its length, 0 at the end, -1 if there is none."""
         try:
-            f = self._open(segment)
+            f = self.open(segment)
             f.seek(offset)
             n = f.readinto(self._head)
             if n == 0:
@@ -190,12 +209,13 @@ class Spool:
         except OSError:
             return -1
 
-    def _open(self, segment: list) -> "Any":
+    def open(self, segment: list) -> "Any":
+        """The file of a segment, to read from. OSError."""
         if self._tail and segment is self.segments[-1]:
             return self._tail
         if self._file_number != segment[NUMBER]:
             self._close_file()
-            self._file = open(self._path(segment[NUMBER]), "rb")
+            self._file = open(self._path(segment), "rb")
             self._file_number = segment[NUMBER]
         return self._file
 
@@ -217,7 +237,7 @@ class Spool:
     def is_full(self) -> bool:
         """True when the oldest segment has to go before another frame is written."""
         n = len(self.segments)
-        return n > 1 and (n >= _SEGMENTS_MAX or self.used() + self._block > self._budget)
+        return n > 1 and (n >= _SEGMENTS_MAX or self.used() + self._block > self.budget)
 
     def sweep(self) -> None:
         """Remove the segments that are done, save the newest: it tells the next boot where this one ended."""
@@ -226,25 +246,20 @@ class Spool:
             if _is_done(segment):
                 self.remove(segment)
 
-    def owe(self, item: list) -> None:
-        """Keep the item of a tombstone until it can be written."""
-        self.debts.append(item)
-        if len(self.debts) > _DEBTS_MAX:
-            self.debts.pop(0)
-
     def remove(self, segment: list) -> None:
         """Drop a segment, whatever it holds."""
-        self._mark(segment, (1 << segment[COUNT]) - 1)
+        self.mark(segment, (1 << segment[COUNT]) - 1)
         if self._file_number == segment[NUMBER]:
             self._close_file()
         self.segments.remove(segment)
         try:
-            os.remove(self._path(segment[NUMBER]))
+            os.remove(self._path(segment))
         except OSError as e:
             log.warn("spool: cannot remove %08x: %s" % (segment[NUMBER], e))
+        self._spare.append(segment)
 
-    def _path(self, number: int) -> str:
-        return "%s/%08x" % (self.folder, number)
+    def _path(self, segment: list) -> str:
+        return "%s/%08x-%s-%x" % (self.folder, segment[NUMBER], segment[BOOT].hex(), segment[FIRST])
 
 
 def _is_done(segment: list) -> bool:

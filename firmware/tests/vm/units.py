@@ -3,16 +3,20 @@
 import asyncio
 import gc
 import os
+import random
 import sys
 import time
 
 import micropython
+import vfs
 
 sys.path.insert(0, __file__.rsplit("/", 1)[0])
 import scratch
 from scratch import frame, frames, mount, node, unmount
+from time import ticks_add
 
 from gasan.node import config, jobs, log, losses, recover
+from gasan.node.batcher import Batcher
 from gasan.node.clock import Clock
 from gasan.node.sampler import Sampler
 from gasan.node.spool import Spool
@@ -64,6 +68,56 @@ def test_clock_stays_exact_past_small_integers():
         ticks[0] = (ticks[0] + PERIOD // 3) % PERIOD
         clock.now()
     assert clock.now() == 9 * (PERIOD // 3)
+
+
+class Ticks:
+    """A tick counter over true milliseconds that a test moves; ``back`` is what a port has set it back."""
+
+    def __init__(self, start):
+        self.start = start
+        self.ms = self.back = 0
+
+    def __call__(self):
+        return (self.start + self.ms - self.back) % PERIOD
+
+
+def test_clock_holds_over_any_pause_below_a_whole_wrap():
+    """Also where ticks_diff alone would say that time went back: 6.2 to 12.4 days between two calls."""
+    ticks = Ticks(PERIOD - 5)
+    clock = Clock(ticks)
+    second = PERIOD // (1 << 20) + 1000  # what is left for a counter that was set back
+    for pause in (0, 1, PERIOD // 2 - 1, PERIOD // 2, PERIOD // 2 + 1, PERIOD - second, 7, PERIOD - second):
+        ticks.ms += pause
+        assert clock.now() == ticks.ms, (pause, clock.now(), ticks.ms)
+        assert clock.at(ticks_add(ticks(), -1234)) == ticks.ms - 1234
+
+
+def test_clock_never_goes_back_when_a_sleep_has_set_the_counter_back():
+    for start in (0, 400, PERIOD // 2 - 3, PERIOD - 3):
+        ticks = Ticks(start)
+        clock = Clock(ticks)
+        ticks.ms = 5000
+        assert clock.now() == 5000
+        ticks.back = 999
+        assert clock.now() == 5000  # not PERIOD - 999 later
+        ticks.ms += 500
+        assert clock.now() == 5000
+        ticks.ms += 600
+        assert clock.now() == 5101
+
+
+def test_clock_at_random_pauses():
+    for seed in range(20):
+        random.seed(seed)
+        ticks = Ticks(random.getrandbits(29))
+        clock = Clock(ticks)
+        for _ in range(300):
+            ticks.ms += random.getrandbits(random.randrange(1, 29))
+            read, then = ticks(), ticks.ms
+            assert clock.now() == ticks.ms, seed
+            ticks.ms += random.getrandbits(random.randrange(1, 29))
+            assert clock.at(read) == then, seed
+            assert clock.now() == ticks.ms, seed
 
 
 # Log
@@ -262,11 +316,19 @@ class Orders:
         self.fail = fail
         self.done = []
 
+    def orders(self):
+        return self
+
     async def command(self, name, args):
         self.done.append(name)
         if name in self.fail:
             raise ValueError(name)
         return 0, name
+
+    async def put(self, kind, name, total, offset, data):
+        if self.fail:
+            raise self.fail.pop()
+        return total, 1
 
 
 def test_jobs_go_on_after_one_for_whose_answer_there_is_no_memory():
@@ -289,6 +351,19 @@ def test_jobs_go_on_after_one_for_whose_answer_there_is_no_memory():
 
     asyncio.run(main())
     assert orders.done[-1] == "good" and answers[-1] == [2, 0, "good"], (orders.done, answers)
+
+
+def test_a_put_without_memory_is_no_refusal():
+    answers = []
+    work = jobs.Jobs(Orders([OSError(5), MemoryError()]), lambda kind, body: answers.append(cbor.loads(body)))
+
+    async def main():
+        for _ in range(3):
+            assert work.add(0x16, [1, b"name", 4, 0, b"data"])
+            await asyncio.sleep_ms(5)
+
+    asyncio.run(main())
+    assert answers == [[1, b"name", 0, 2], [1, b"name", 4, 1]], answers
 
 
 def test_jobs_go_on_after_one_for_which_no_task_could_be_made():
@@ -556,7 +631,6 @@ def test_frames_are_sent_in_order_and_again_after_rewind():
     _, batcher, spool = node(b"boot-one")
     for i in range(3):
         asyncio.run(batcher.put(frame.HEALTH, {1: i}))
-    assert spool.event.is_set()
     seen = []
     for _ in range(2):
         seen.append(frame.peek(memoryview(buf)[: spool.next(buf)])[2])
@@ -580,7 +654,7 @@ def test_the_next_boot_knows_where_the_last_one_ended():
         fill(sampler, group, 4)
         asyncio.run(batcher.flush())
     found = recover.recover(Spool("/f/spool", 65536))
-    assert found.last == (b"boot-one", 3, 24) and found.ordinal == 41
+    assert found.last[:3] == (b"boot-one", 3, 24) and found.ordinal == 41
     unmount(store)
 
 
@@ -601,12 +675,22 @@ def test_a_torn_tail_ends_a_segment_and_is_told():
         recover.recover(spool)
         assert heads(spool) == [(4, 0), (4, 1), (4, 2)], (cut, heads(spool))
         assert "torn" in lines[0]
+        assert [item[:5] for item in spool.debts] == [[losses.TORN, b"boot-one", 3, 3, 0]], spool.debts
         with open(name, "wb") as f:
             f.write(whole)
     unmount(store)
 
 
-def test_a_record_that_rots_costs_what_stands_behind_it_and_leaves_a_tombstone():
+def rot(path, at):
+    """Turn a bit of a byte of a file."""
+    with open(path, "rb") as f:
+        data = bytearray(f.read())
+    data[at] ^= 4
+    with open(path, "wb") as f:
+        f.write(data)
+
+
+def test_a_record_that_rots_while_the_node_runs_costs_one_frame_and_leaves_a_tombstone():
     store, _ = mount(IMAGE)
     _, batcher, spool = node(b"boot-one")
     for i in range(4):
@@ -615,31 +699,228 @@ def test_a_record_that_rots_costs_what_stands_behind_it_and_leaves_a_tombstone()
     spool._tail.seek(size + 20)
     spool._tail.write(b"?")
     spool._tail.flush()
-    assert heads(spool) == [(4, 0)]
-    assert heads(spool) == [(4, 0)]
+    assert heads(spool) == [(4, 0), (4, 2), (4, 3)]
+    assert heads(spool) == [(4, 0), (4, 2), (4, 3)]
     asyncio.run(batcher.put(frame.HEALTH, {1: 9}))
     got = frames(spool)
-    assert content(got[1])[:5] == [losses.TORN, b"boot-one", 1, 3, 0], content(got[1])
-    assert heads(spool) == [(4, 0), (3, 4), (4, 5)]
+    assert content(got[3])[:5] == [losses.TORN, b"boot-one", 1, 1, 0], content(got[1])
+    assert heads(spool) == [(4, 0), (4, 2), (4, 3), (3, 4), (4, 5)]
+    spool._tail.seek(4 * size + 20)  # the tombstone itself, whose loss is told anew
+    spool._tail.write(b"?")
+    spool._tail.flush()
+    assert heads(spool) == [(4, 0), (4, 2), (4, 3), (4, 5)]
+    assert [item[:4] for item in spool.debts] == [[losses.TORN, b"boot-one", 4, 4]]
+    unmount(store)
+
+
+def test_every_record_that_rots_is_told_by_the_next_start_and_costs_no_other():
+    store, _ = mount(IMAGE)
+    sampler, batcher, spool = node(b"boot-one")
+    group = sampler.group([0, 1], b"\x01\x01", 100)
+    sizes = []
+    for i in range(5):
+        fill(sampler, group, 3 + i)
+        asyncio.run(batcher.flush())
+        sizes.append(spool.segments[0][4] - sum(sizes))
+    name = "/f/spool/" + os.listdir("/f/spool")[0]
+    assert name.endswith("-%s-0" % b"boot-one".hex()), name
+    with open(name, "rb") as f:
+        whole = f.read()
+    for i in range(5):
+        for at in (0, 1, 2, 5, 6, 20, sizes[i] - 1):
+            rot(name, sum(sizes[:i]) + at)
+            spool = Spool("/f/spool", 65536)
+            found = recover.recover(spool)
+            where = (i, at, spool.debts)
+            assert [seq for _, seq in heads(spool)] == [k for k in range(5) if k != i], where
+            assert [item[:4] for item in spool.debts] == [[losses.TORN, b"boot-one", i, i]], where
+            # A first one's and a middle one's readings are known by the counts around them.
+            assert spool.debts[0][4] == (0 if i in (0, 4) else 2 * (3 + i)), where
+            assert found.last[:3] == (b"boot-one", 3 if i == 4 else 4, 36 if i == 4 else 50), where
+            with open(name, "wb") as f:
+                f.write(whole)
+    unmount(store)
+
+
+def test_a_segment_of_which_nothing_can_be_read_is_told_and_then_goes():
+    store, _ = mount(scratch.blank(32))
+    sampler, batcher, spool = node(b"boot-one", 16384)
+    for i in range(9):
+        asyncio.run(batcher.put(frame.CRASH, "x" * 1000))
+    assert [segment[2:4] for segment in spool.segments] == [[0, 3], [3, 3], [6, 3]]
+    for name, lost in zip(sorted(os.listdir("/f/spool")), ([0, 2], [3, 5], [6, 6])):
+        with open("/f/spool/" + name, "rb") as f:
+            whole = f.read()
+        with open("/f/spool/" + name, "wb") as f:
+            f.write(b"\xff" * len(whole))
+        spool = Spool("/f/spool", 16384)
+        recover.recover(spool)
+        assert [item[:4] for item in spool.debts] == [[losses.TORN, b"boot-one"] + lost], spool.debts
+        assert len(heads(spool)) == 6 and name in os.listdir("/f/spool")
+        with open("/f/spool/" + name, "wb") as f:
+            f.write(whole)
+    with open("/f/spool/" + name, "wb") as f:
+        f.write(b"\xff" * len(whole))
+    _, batcher, spool = node(b"boot-two", 32768)
+    asyncio.run(batcher.put(frame.BOOT, {1: 2}))
+    assert content(frames(spool)[-2])[:4] == [losses.TORN, b"boot-one", 6, 6]
+    spool.sweep()
+    assert name not in os.listdir("/f/spool")
     unmount(store)
 
 
 def test_files_of_others_and_empty_ones_do_no_harm():
     store, _ = mount(IMAGE)
+    here = ("readme", "0000000g", "0000000a-6161-1", "x-y-z-")
     for name, data in (
-        ("readme", b"x"),
         ("0000000a", b""),
         ("0000000b", b"\x00\x05abcd"),
         ("0000000c", b"z" * 999),
-    ):
+        ("0000000d-%s-7" % b"boot-old".hex(), b""),
+        ("owed", b"\x81\x01"),
+    ) + tuple((name, b"x") for name in here):
         with open("/f/spool/" + name, "wb") as f:
             f.write(data)
     _, batcher, spool = node(b"boot-one")
     assert spool.frames == 0
     asyncio.run(batcher.put(frame.HEALTH, {}))
-    assert heads(spool) == [(4, 0)]
-    assert sorted(os.listdir("/f/spool")) == ["0000000d", "readme"]
+    assert heads(spool) == [(4, 0)] and not spool.debts
+    spool.sweep()
+    left = sorted(os.listdir("/f/spool"))
+    assert left == sorted(here + ("0000000e-%s-0" % b"boot-one".hex(), "owed")), left
     unmount(store)
+
+
+def test_much_that_rots_costs_no_whole_frame():
+    """More than may be owed at a time: the rest is told when that is paid."""
+    store, _ = mount(IMAGE)
+    _, batcher, spool = node(b"boot-one")
+    for i in range(51):
+        asyncio.run(batcher.put(frame.HEALTH, {1: i % 20}))
+    name = "/f/spool/" + os.listdir("/f/spool")[0]
+    size = os.stat(name)[6] // 51
+    assert os.stat(name)[6] == 51 * size
+    for i in range(1, 50, 2):
+        rot(name, i * size + 20)
+    whole = list(range(0, 52, 2))
+    spool = Spool("/f/spool", 65536)
+    recover.recover(spool)
+    _, batcher, spool = node(b"boot-two")
+    told = set()
+    for i in range(6):
+        asyncio.run(batcher.put(frame.HEALTH, {1: 0}))
+        sent = frames(spool)
+        heads_ = [frame.peek(data) for data in sent]
+        assert [h[2] for h in heads_ if h[1] == b"boot-one"] == whole
+        for data, head in zip(sent, heads_):
+            if head[0] == frame.TOMBSTONE:
+                item = content(data)
+                assert item[:2] == [losses.TORN, b"boot-one"] and item[2] == item[3], item
+                told.add(item[2])
+    assert told == set(range(1, 50, 2)), told
+    unmount(store)
+
+
+def test_many_debts_become_fewer_and_none_is_forgotten():
+    store, _ = mount(IMAGE)
+    _, batcher, spool = node(b"boot-one")
+    for i in range(100):
+        boot = b"boot-%03d" % (i % 20)
+        losses.owe(spool, [losses.TORN, boot, 10 * i, 10 * i + 2, i, i, i + 1, {i % 3: i}])
+    assert len(spool.debts) <= 20
+    for i in range(100):
+        boot = b"boot-%03d" % (i % 20)
+        assert any(d[1] == boot and d[2] <= 10 * i and d[3] >= 10 * i + 2 for d in spool.debts), i
+    assert sum(d[4] for d in spool.debts) == sum(range(100))
+    assert sum(sum(d[7].values()) for d in spool.debts) == sum(range(100))
+    unmount(store)
+
+
+def test_live_frames_go_beside_the_backlog_in_its_share():
+    store, _ = mount(IMAGE)
+    _, batcher, spool = node(b"boot-one")
+    for i in range(40):
+        asyncio.run(batcher.put(frame.HEALTH, {1: i}))
+    for share, live in ((50, 12), (75, 6), (90, 2), (100, 0)):
+        spool.rewind()
+        spool.share = share
+        first = batcher.seq
+        for i in range(16):
+            asyncio.run(batcher.put(frame.HEALTH, {1: i}))
+        buf = bytearray(frame.FRAME_MAX)
+        got = [frame.peek(buf[: spool.next(buf)])[2] for _ in range(24)]
+        back = [seq for seq in got if seq < first]
+        new = [seq for seq in got if seq >= first]
+        assert abs(len(new) - live) <= (share < 100), (share, got)
+        assert back == list(range(len(back))) and new == list(range(first, first + len(new))), got
+        while spool.next(buf):
+            got.append(frame.peek(buf)[2])
+        assert sorted(got) == list(range(batcher.seq)), "each once"
+    spool.rewind()
+    spool.share = 50
+    asyncio.run(batcher.put(frame.HEALTH, {}))
+    spool.ack(b"boot-one", 0, [batcher.seq - 1, batcher.seq - 1, 3, 9])
+    assert [seq for _, seq in heads(spool)] == [0, 1, 2] + list(range(10, batcher.seq - 1))
+    unmount(store)
+
+
+def test_a_full_spool_may_drop_the_newest_and_tells_every_reading_after_a_cut_too():
+    from gasan.node.newest import Newest
+
+    store, _ = mount(IMAGE)
+    sampler, batcher, spool = node(b"boot-one", 32768, spool_class=Newest)
+    group = sampler.group([0, 5], b"\x05\x05", 100)
+    value = bytearray(8)
+    asyncio.run(batcher.put(frame.BOOT, {1: 1}))
+    for i in range(300):
+        for row in range(5):
+            sampler.start(group)
+            for col in range(2):
+                value[:] = os.urandom(8)
+                group.put(col, value, 0)
+            sampler.finish(group)
+        asyncio.run(batcher.flush())
+        assert spool.used() <= 32768
+    kept = sum(1 for d in frames(spool) if frame.peek(d)[0] == frame.DATA)
+    assert 50 < kept < 250 and batcher.lost == 10 * (300 - kept), kept
+    assert [frame.peek(d)[2] for d in frames(spool)] == list(range(kept + 1)), "the oldest stay"
+    # The power goes; what was dropped is known all the same.
+    _, batcher, spool = node(b"boot-two", 32768, spool_class=Newest)
+    asyncio.run(batcher.put(frame.BOOT, {1: 2}))
+    stones = [content(d) for d in frames(spool) if frame.peek(d)[0] == frame.TOMBSTONE]
+    n = 10 * (300 - kept)
+    assert [s[:5] for s in stones] == [[losses.OVERFLOW, b"boot-one", kept + 1, 300, n]], stones
+    assert stones[0][7] == [0, n // 2, 5, n // 2] and stones[0][5] < stones[0][6]
+    assert not any(name[:4] == "owed" for name in os.listdir("/f/spool")), "it was told"
+    # There is room again.
+    spool.ack(b"boot-one", 150, ())
+    spool.sweep()
+    asyncio.run(batcher.put(frame.HEALTH, {}))
+    assert heads(spool)[-1] == (frame.HEALTH, batcher.seq - 1) and not spool.refuses
+    unmount(store)
+
+
+def test_a_spool_in_memory_behaves_as_one_in_flash():
+    from gasan.node import ramdisk
+
+    folder = ramdisk.mount(24576)
+    spool = Spool(folder, 24576)
+    recover.recover(spool)
+    writer = frame.FrameWriter(b"node-id-", 0, frame.frame_key(scratch.KEY))
+    batcher = Batcher(
+        writer, spool, Sampler(1000, 2048, 8, 8192), Clock(scratch.Ticks()), b"boot-one", scratch.REV
+    )
+    for i in range(60):
+        asyncio.run(batcher.put(frame.CRASH, "x" * 1000))
+        assert spool.used() <= 24576
+    there = set(frame.peek(d)[2] for d in frames(spool))
+    assert len(there) > 12
+    for d in frames(spool):
+        if frame.peek(d)[0] == frame.TOMBSTONE:
+            assert content(d)[0] == losses.OVERFLOW, "the file system was never full"
+            there.update(range(content(d)[2], content(d)[3] + 1))
+    assert there == set(range(batcher.seq)), sorted(set(range(batcher.seq)) - there)
+    vfs.umount("/ram")
 
 
 def test_a_full_spool_drops_the_oldest_and_tells_every_reading():
@@ -749,7 +1030,7 @@ def test_without_memory_for_a_segment_what_is_committed_stays():
 def test_what_is_owed_stays_owed_until_it_is_written():
     store, _ = mount(IMAGE)
     _, batcher, spool = node(b"boot-one")
-    spool.owe([losses.TORN, b"boot-old", 3, 5, 7, 10, 20, {1: 7}])
+    losses.owe(spool, [losses.TORN, b"boot-old", 3, 5, 7, 10, 20, {1: 7}])
     encode = losses.content
 
     def no_memory(item):
@@ -772,7 +1053,7 @@ def test_a_tombstone_of_many_channels_fits_into_a_frame():
     store, _ = mount(IMAGE)
     _, batcher, spool = node(b"boot-one")
     channels = {1000 + i: 70000 + i for i in range(250)}
-    spool.owe([losses.OVERFLOW, b"boot-old", 0, 70000, 1 << 30, 1 << 35, 1 << 36, channels])
+    losses.owe(spool, [losses.OVERFLOW, b"boot-old", 0, 70000, 1 << 30, 1 << 35, 1 << 36, channels])
     asyncio.run(batcher.put(frame.HEALTH, {}))
     assert content(frames(spool)[0])[4:] == [1 << 30, 1 << 35, 1 << 36, []]
     unmount(store)
@@ -837,6 +1118,7 @@ def test_a_flash_that_is_full_before_its_budget_makes_room():
     there = set(frame.peek(d)[2] for d in data)
     for d in data:
         if frame.peek(d)[0] == frame.TOMBSTONE:
+            assert content(d)[0] == losses.OVERFLOW, "none was refused"
             there.update(range(content(d)[2], content(d)[3] + 1))
     assert there == set(range(batcher.seq)), sorted(set(range(batcher.seq)) - there)
     unmount(store)
