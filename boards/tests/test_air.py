@@ -13,6 +13,7 @@ import gasan.boards.air
 import pytest
 from bumble.device import AdvertisingEventProperties, AdvertisingParameters
 from gasan.boards.air import Air
+from gasan.boards.air_board import BoardRadio
 from gasan.hil import vmrun
 
 STANDINS = Path(gasan.boards.air.__file__).parents[2] / "standins"
@@ -212,7 +213,7 @@ def test_what_the_air_does_not_know_is_refused_and_the_link_holds() -> None:
 
         assert await ask(op="gap_scan", duration_ms=0) == {"errno": errno.ENODEV}
         assert (await ask(op="active"))["address_type"] == 1
-        assert await ask(op="gattc_read", handle=1) == {"errno": errno.EOPNOTSUPP}
+        assert await ask(op="l2cap_listen", psm=1) == {"errno": errno.EOPNOTSUPP}
         writer.close()
         await writer.wait_closed()
         await air.stop()
@@ -224,9 +225,7 @@ def test_a_node_that_does_not_read_costs_bounded_memory() -> None:
     async def run() -> None:
         air = Air()
         sent: list[bytes] = []
-        transport = SimpleNamespace(get_write_buffer_size=lambda: sum(map(len, sent)))
-        writer: Any = SimpleNamespace(write=sent.append, transport=transport)
-        node = gasan.boards.air._Node(air, writer)
+        node = BoardRadio(air, lambda _kind, body: sent.append(body), lambda: sum(map(len, sent)))
         report = SimpleNamespace(
             event_type=1, address=(await air.device("far")).random_address, rssi=-90, data=bytes(31)
         )

@@ -91,7 +91,8 @@ def test_nothing_is_lost_and_nothing_comes_twice(tmp_path: Path, soak: bool) -> 
     assert done.returncode == 0
     account = json.loads(done.stdout)
     assert account["readings_lost"] == account["readings_duplicated"] == account["conflicts"] == 0
-    assert account["readings_stored"] > (seconds - 12) * 8
+    start = 12 if soak else 20  # s; longer on a busy machine
+    assert account["readings_stored"] > (seconds - start) * 8
     for (device, channel), (unit, address, form) in _WATCHED.items():
         there = served(log, unit, address, form)
         good, bad = stored(db, device, channel)

@@ -63,8 +63,9 @@ def test_keeps_to_the_silence_whatever_is_read(registers: int, tmp_path: Path) -
     print(got)
     assert got["bad"] == 0 and got["good"] >= got["answers"] - 1
     assert got["collisions"] == 0 and got["overruns"] == [0, 0]
-    # One register takes 4.8 ms; each transaction leaves the other tasks a turn of 1 ms, which shows here.
-    assert (0.85 if registers == 1 else 0.95) <= got["use"] <= 1
+    # One register takes 4.8 ms; each transaction leaves the other tasks a turn of 1 ms, which shows here. A
+    # hundred and more take the node longer to hand over than the silence between two frames.
+    assert (0.84 if registers == 1 else 0.93) <= got["use"] <= 1
 
 
 def test_flash_and_line_keep_out_of_each_others_way(tmp_path: Path) -> None:

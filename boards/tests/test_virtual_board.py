@@ -325,7 +325,7 @@ def test_every_board_has_consistent_facts() -> None:
         assert board.heap >= 98_304, name  # what a node is promised to run in
         assert board.console.ring > 256, name  # the link's credit
         assert board.watchdog.min_ms <= 8000 <= board.watchdog.max_ms, name
-        assert board.capabilities <= {"tcp", "wifi", "ble"}, name
+        assert board.capabilities <= {"tcp", "wifi", "ble", "pairing"}, name
         assert board.sources and board.verified, name
         pins = [pin for uart in board.uarts.values() for pin in (uart.tx, uart.rx)]
         assert len(pins) == len(set(pins)), name

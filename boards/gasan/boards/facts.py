@@ -78,9 +78,10 @@ class Flashing:
 
 @dataclass(frozen=True)
 class Board:
-    """One board. ``heap``: bytes a node may use. ``capabilities``: some of tcp, wifi, ble.
+    """One board. ``heap``: bytes a node may use. ``capabilities``: some of tcp, wifi, ble, pairing.
 
-    ``spool_bytes``: the default size of the spool. ``verified``: on what the file's facts have been tried.
+    ``spool_bytes``: the default size of the spool. ``ble_connections``: that its radio keeps at a time.
+    ``verified``: on what the file's facts have been tried.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Board:
     verified: str
     sources: tuple[str, ...]
     capabilities: frozenset[str] = frozenset()
+    ble_connections: int = 0
     uarts: Mapping[int, Uart] = field(default_factory=dict, hash=False)
     flashing: Flashing | None = None
 
