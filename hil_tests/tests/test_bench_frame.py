@@ -5,17 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gasan.hil import vmrun
 from gasan.hil.bench import frame
 from gasan.hil.bench.workload import WorkloadError, load
-
-bits = pytest.mark.parametrize(
-    "bits",
-    [
-        pytest.param(n, marks=pytest.mark.skipif(bool(vmrun.missing(n)), reason=vmrun.missing(n)))
-        for n in (64, 32)
-    ],
-)
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +21,6 @@ def write(folder: Path, content: Any) -> Path:
     return path
 
 
-@bits
 @pytest.mark.parametrize(("name", "bar"), [("w1_meter_10x12", 2.0), ("w2_ble_3x40", 6.0)])
 def test_workloads_stay_below_their_bars(name: str, bar: float, bits: int) -> None:
     figures = frame.measure_all(load(frame.WORKLOADS / f"{name}.json"), bits)
@@ -99,7 +89,6 @@ def test_any_workload_is_measured_exactly(content: dict[str, Any], tmp_path: Pat
     assert list(figures) == ["readings", "bytes_per_reading", "us_per_reading", "allocated_bytes", "exact"]
 
 
-@bits
 def test_a_hard_workload_on_both_vms(bits: int, tmp_path: Path) -> None:
     assert frame.measure(write(tmp_path, WORKLOADS["64 bits"]), bits)["exact"] is True
 

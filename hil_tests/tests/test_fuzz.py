@@ -3,14 +3,6 @@
 import pytest
 from gasan.hil import fuzz, vmrun
 
-bits = pytest.mark.parametrize(
-    "bits",
-    [
-        pytest.param(n, marks=pytest.mark.skipif(bool(vmrun.missing(n)), reason=vmrun.missing(n)))
-        for n in (64, 32)
-    ],
-)
-
 CORPUS = [b"abcdef", b"", bytes(range(64))]
 
 
@@ -20,7 +12,6 @@ def test_the_same_seed_gives_the_same_inputs(seed: int) -> None:
     assert [one.next() for _ in range(5)] != [fuzz.Fuzzer(seed ^ 1, CORPUS).next() for _ in range(5)]
 
 
-@bits
 def test_the_vm_makes_the_same_inputs(bits: int, seed: int) -> None:
     program = (
         "from gasan.hil import fuzz\n"

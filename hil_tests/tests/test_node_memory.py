@@ -19,7 +19,8 @@ def test_the_demo_node_works_and_takes_a_config_in_96_kb(tmp_path: Path) -> None
         gateway.wait(lambda: gateway.readings() >= 100, 30)
         other = cbor.loads(node.config)
         other[1] = "another"
-        assert gateway.put(_CONFIG, cbor.dumps(other), 30).ok
+        done = gateway.put(_CONFIG, cbor.dumps(other), 30)
+        assert done.ok, (done.reason, gateway.text[-5:], gateway.low)
         since = gateway.status[11]
         gateway.wait(lambda: gateway.status[11] > since + COLLECTED_MS, 30)
         modules = set(node.modules())
@@ -31,5 +32,6 @@ def test_the_demo_node_works_and_takes_a_config_in_96_kb(tmp_path: Path) -> None
         assert gateway.low[8] > 2048, "what is free after a collection"
         assert modules >= {"gasan.node.modbus_rtu", "gasan.node.modbus_tcp", "gasan.node.ble"}
         assert not modules & {"gasan.node.begin", "gasan.node.config", "gasan.node.recover"}
-        modules.discard("gasan.ota.slots")  # only for a config that comes
+        # Only for a config that comes; only where an answer was late, as on a busy machine.
+        modules -= {"gasan.ota.slots", "gasan.wire.modbus_resync"}
         assert code_lines(list(modules)) <= LINES_MAX

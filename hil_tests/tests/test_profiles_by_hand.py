@@ -47,9 +47,11 @@ METER: list[tuple[str, str, int, dict[str, Any], str, str, str]] = [
 CONTROLLER: list[tuple[str, str, int, dict[str, Any], str, str, str]] = [
     ("autonics/tk4", "process_value", 1000, {"die_c": 24.5}, "00f5", "24.5", "Cel"),
     ("autonics/tk4", "process_value", 1000, {"die_c": -10.3}, "ff99", "-10.3", "Cel"),
+    ("autonics/tk4", "process_value_shown", 1000, {"die_c": -10.3}, "ff99", "-10.3", "Cel"),
     ("autonics/tk4", "decimal_point", 1001, {}, "0001", "1", ""),
     ("autonics/tk4", "display_unit", 1002, {}, "0000", "celsius", ""),
     ("autonics/tk4", "set_value", 1003, {"die_set_c": 180.0}, "0708", "180", "Cel"),
+    ("autonics/tk4", "set_value_shown", 1003, {"die_set_c": 180.0}, "0708", "180", "Cel"),
     ("autonics/tk4", "heating_output", 1004, {"heating": 0.456}, "01c8", "45.6", "%"),
     ("autonics/tk4", "cooling_output", 1005, {}, "0000", "0", "%"),
     ("autonics/tk4", "indicators", 1006, {"heating": 0.456}, "0009", "9", ""),
@@ -90,6 +92,8 @@ def meaning(channel: dict[str, Any], raw: bytes) -> str:
         value = value >> channel["bits"]["shift"] & channel["bits"]["mask"]
     if "enum" in channel:
         return str(channel["enum"][str(value)])
+    if "decimals" in channel:
+        value = Decimal(value).scaleb(-1)  # one place, as its row says
     scaled = value * Decimal(channel.get("scale", 1)) + Decimal(channel.get("offset", 0))
     return f"{scaled.normalize():f}"
 

@@ -24,7 +24,7 @@ from gasan.host.compile import compile_node
 from gasan.host.resources import profiles_folder
 from gasan.host.site import load
 from gasan.host.store.meaning import Meaning, config_meanings
-from gasan.wire import columns
+from gasan.wire import columns, quality
 from gasan.wire.modbus import reorder
 from pymodbus.client import AsyncModbusTcpClient
 
@@ -32,6 +32,7 @@ TABLE = Path(__file__).with_name("profiles_by_hand.txt")
 # Simulated by equipment of their own, and judged by test_profiles_by_hand.py.
 ELSEWHERE = {"autonics/tk4", "eastron/sdm120", "ls-electric/s100", "sim/counter"}
 UNIT = 7
+_JOIN = 3  # a step of a config's rules
 # A float32 that was scaled: its own rounding, and the scale's.
 FLOAT32 = 2**-23
 
@@ -65,13 +66,14 @@ ROWS = table()
 
 @dataclass(frozen=True)
 class Item:
-    """A channel as a node has it in its compiled config."""
+    """A channel as a node has it in its compiled config. decimals: another channel that has them."""
 
     function: int
     address: int
     words: int
     order: int
     meaning: Meaning
+    decimals: str | None = None
 
 
 def compiled(name: str, folder: Path) -> tuple[dict[str, Item], int]:
@@ -104,18 +106,30 @@ channels = [{listed}]
     loaded = load(site)
     config = compile_node(loaded, loaded.nodes[0]).config
     meanings = {meaning.number: meaning for meaning in config_meanings(config)}
-    _format, _name, _limits, ((_type, _bus, _params, (device,)), *_others), *_rest = cbor2.loads(config)
+    _format, _name, _limits, buses, _meanings, *rules = cbor2.loads(config)
+    ((_type, _bus, _params, (device,)), *_others) = buses
+    joins = {}
+    for step in cbor2.loads(rules[0])[1] if rules else ():
+        if step[0] == _JOIN:
+            joins[step[1]] = step[2], meanings[step[3]].name
     items = {}
     for number, function, address, type_code, order, _period in device[-1]:
+        number, decimals = joins.get(number, (number, None))
         meaning = meanings[number]
         words = max(1, columns.width(type_code) // 2)
-        items[meaning.name] = Item(function, address, words, order, meaning)
+        items[meaning.name] = Item(function, address, words, order, meaning, decimals)
     return items, profile.max_registers
 
 
-def raw_of(item: Item, answer: bytes) -> int | bytes:
-    """What the store keeps of an answer: an integer, or the four or eight bytes of a float."""
+def raw_of(item: Item, answer: bytes, places: int) -> int | bytes:
+    """What the store keeps of an answer: an integer, or the four or eight bytes of a float.
+
+    places: what the channel with the decimals holds; they stand above the number.
+    """
     value = bytearray(len(answer))
+    if item.decimals is not None:
+        assert len(answer) == 2 and not item.order
+        return places << 16 | int.from_bytes(answer, "big")
     reorder(bytearray(answer), 0, item.words, item.order, value)
     kind = columns.TYPE[item.meaning.type]
     if kind.startswith("f"):
@@ -156,6 +170,7 @@ def test_registers_and_values_are_as_written_by_hand(name: str, tmp_path: Path) 
         server, port = await serve_tcp([device.at("tcp", UNIT, log)])
         client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=5, retries=0)
         assert await client.connect()
+        shown: dict[str, int] = {}
         for row in rows:
             where = f"{TABLE.name}:{row.line}: {name} {row.channel}"
             item = items[row.channel]
@@ -163,13 +178,18 @@ def test_registers_and_values_are_as_written_by_hand(name: str, tmp_path: Path) 
             assert item.meaning.unit == row.unit, where
             assert 4 * item.words == len(row.registers), where
             words = bool(item.meaning.labels)
-            device.set(row.channel, row.value if words else Decimal(row.value))
+            none = row.value == "bad/no-value"
+            value_set = row.value if words else None if none else Decimal(row.value)
+            device.set(row.channel, value_set)
             answer = await read(client, row.function, row.address, item.words)
             assert not answer.isError(), where
             sent = b"".join(register.to_bytes(2, "big") for register in answer.registers)
             assert sent.hex() == row.registers, where
-            raw = raw_of(item, sent)
-            if words:
+            raw = raw_of(item, sent, shown.get(item.decimals or "", 0))
+            shown[row.channel] = int.from_bytes(sent, "big")
+            if none:
+                assert quality.name(item.meaning.verdict(raw)) == row.value, where
+            elif words:
                 assert item.meaning.text(raw) == row.value, where
             elif isinstance(raw, int):
                 assert item.meaning.value(raw) == float(row.value), where

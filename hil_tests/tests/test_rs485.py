@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+import tty
 
 import pytest
 from gasan.hil.rs485 import (
@@ -240,6 +241,10 @@ def test_the_relay_carries_bytes_both_ways_and_drops_what_nobody_reads() -> None
         for _ in range(30):  # more than a pty holds
             os.write(master, bytes(256))
         assert read_for(devices, 256, 5) == bytes(256)
+        carried = 0
+        while (now := relay.stats().totals.bytes) != carried:  # who answers into a request garbles both
+            carried = now
+            time.sleep(0.1)
         os.write(devices, b"answer")
         assert read_for(master, 6, 5) == b"answer"
         os.close(master)
@@ -291,3 +296,55 @@ def test_a_relay_that_is_not_there_is_an_error() -> None:
     relay.stop()
     with pytest.raises(RelayError):
         relay.stats()
+
+
+def raw_pty() -> tuple[int, str]:
+    """The end of a pty that a test plays on, and the path that pyserial opens as the adapter."""
+    end, user = os.openpty()
+    tty.setraw(user)
+    return end, os.ttyname(user)
+
+
+def test_an_adapter_may_stand_on_either_side() -> None:
+    """A board under test asks through one adapter, a machine answers through another, faults in between."""
+    master, master_port = raw_pty()
+    machine, machine_port = raw_pty()
+    answer = with_crc(b"\x01\x03\x02\x12\x34")
+    faults = [
+        Fault(Kind.DELAY, frames=frozenset({1}), low=60, high=60),
+        Fault(Kind.DROP, frames=frozenset({2})),
+    ]
+    with Relay(
+        Line(19200), master_port=master_port, devices_port=machine_port, faults=faults, seed=3
+    ) as relay:
+        assert (relay.master, relay.devices) == (master_port, machine_port)
+        for number in range(4):
+            os.write(master, REQUEST[:3])  # an adapter hands over in lumps
+            os.write(master, REQUEST[3:])
+            assert read_for(machine, 8, 5) == REQUEST
+            start = time.monotonic()
+            os.write(machine, answer)
+            heard = read_for(master, 7, 5 if number != 2 else 0.5)
+            assert heard == answer if number != 2 else len(heard) == 6
+            assert number != 1 or time.monotonic() - start > 0.06
+        assert [(one.kind, one.frame) for one in relay.injected()] == [(Kind.DELAY, 1), (Kind.DROP, 2)]
+        assert relay.stats().totals.requests == 4
+    os.close(master)
+    os.close(machine)
+
+
+def test_the_responder_answers_through_an_adapter_too() -> None:
+    master, port = raw_pty()
+    with Relay(Line(38400), master_port=port, responder=Responder()) as relay:
+        os.write(master, REQUEST)
+        answer = read_for(master, 25, 5)
+        assert crc16(answer, 0, 25) == 0 and answer[:3] == b"\x01\x03\x14"
+        [served] = relay.served()
+        assert served.registers == 10
+    os.close(master)
+
+
+def test_an_adapter_that_is_not_there_is_an_error() -> None:
+    for port in ("/dev/gasan-no-such-port", "loop://"):
+        with pytest.raises(RelayError, match=port.split(":")[0]):
+            Relay(Line(9600), master_port=port).start()

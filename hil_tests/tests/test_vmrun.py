@@ -6,16 +6,7 @@ import pytest
 from gasan.boards.vm import VmMissing
 from gasan.hil import vmrun
 
-bits = pytest.mark.parametrize(
-    "bits",
-    [
-        pytest.param(n, marks=pytest.mark.skipif(bool(vmrun.missing(n)), reason=vmrun.missing(n)))
-        for n in (64, 32)
-    ],
-)
 
-
-@bits
 def test_the_vm_has_the_word_size_and_the_sources(bits: int, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
@@ -28,7 +19,6 @@ def test_the_vm_has_the_word_size_and_the_sources(bits: int, tmp_path: Path) -> 
     assert out == [f"{(1 << (bits - 1)) - 1} ['one', '2']", "three"]
 
 
-@bits
 def test_the_heap_is_limited(bits: int) -> None:
     with pytest.raises(vmrun.VmFailed, match="MemoryError"):
         vmrun.run("x = bytearray(200000)", bits=bits, heap="32wk")

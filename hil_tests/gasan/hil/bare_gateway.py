@@ -35,13 +35,16 @@ _STEP_S = 0.02
 class BareGateway:
     """Speaks with the node on ``console`` whose id, key generation and key are given. A context manager.
 
-    frames: every frame once, in the order of arrival, MAC verified. again: how many came more than once.
+    frames: every frame once, in the order of arrival, MAC verified; data: as they came. again: how many came
+    more than once; came: all, as often as they came.
     text: what stood on the console or came as log lines. status: the node's last figures, by key; low: the
     lowest value seen of each. acknowledge: whether frames are; while it is False the node keeps them.
     """
 
     def __init__(self, console: Path, node_id: bytes, generation: int, key: bytes) -> None:
         self.frames: list[Frame] = []
+        self.data: list[bytes] = []
+        self.came: list[bytes] = []
         self.sizes: list[int] = []
         self.again = 0
         self.text: list[str] = []
@@ -52,6 +55,7 @@ class BareGateway:
         self.acknowledge = True
         self._console = console
         self._known: dict[bytes, set[int]] = {}
+        self._upto: dict[bytes, int] = {}  # the first that is missing
         self._tags: dict[tuple[bytes, int], bytes] = {}
         self._mac = Hmac(frame_key(key))
         self._file = -1
@@ -84,6 +88,10 @@ class BareGateway:
     def of(self, kind: int, boot: bytes | None = None) -> list[Frame]:
         """The frames of a kind, of one boot or of all."""
         return [f for f in self.frames if f.kind == kind and boot in (None, f.boot)]
+
+    def known(self, boot: bytes) -> int:
+        """How many frames of a boot have come."""
+        return len(self._known.get(boot, ()))
 
     def readings(self) -> int:
         """Readings in all data frames."""
@@ -131,10 +139,12 @@ class BareGateway:
         return b""
 
     def _stored(self, boot: bytes) -> tuple[bytes, int, list[tuple[int, int]]]:
-        known = self._known[boot]
-        upto = next(i for i in range(len(known) + 1) if i not in known)
+        known, upto = self._known[boot], self._upto.get(boot, 0)
+        while upto in known:
+            upto += 1
+        self._upto[boot] = upto
         ranges: list[tuple[int, int]] = []
-        for i in sorted(i for i in known if i > upto):
+        for i in sorted(i for i in known if i > upto) if len(known) > upto else ():
             if ranges and ranges[-1][1] == i - 1:
                 ranges[-1] = (ranges[-1][0], i)
             else:
@@ -179,11 +189,13 @@ class BareGateway:
         known = self._known.setdefault(frame.boot, set())
         if self._tags.setdefault((frame.boot, frame.seq), tag) != tag:
             raise AssertionError(f"two frames of boot {frame.boot.hex()} have the number {frame.seq}")
+        self.came.append(data)
         if frame.seq in known:
             self.again += 1
         else:
             known.add(frame.seq)
             self.frames.append(frame)
+            self.data.append(data)
             self.sizes.append(len(data))
         if self.acknowledge:
             self.session.ack(*self._stored(frame.boot))

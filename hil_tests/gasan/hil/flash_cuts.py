@@ -232,6 +232,6 @@ def sweep(folder: Path, recording: Recording, seed: int, damage: tuple[int, byte
             mode = MODES.index(state.mode)
             head = struct.pack("<IIIIB", state.number, state.done, state.at, len(state.content), mode)
             file.write(head + state.content)
-    said = vmrun.run(_PROGRAM, STANDINS, folder, bits=32, heap="12m", timeout=600)
+    said = vmrun.run(_PROGRAM, STANDINS, folder, bits=32, heap="24m", timeout=3600)
     since, said = said.strip().split("\n")
     return Swept(said, json.loads(since))

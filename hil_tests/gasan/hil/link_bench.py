@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from gasan.boards.places import STANDINS
 from gasan.boards.vm import find_vm
 from gasan.host.link import CommandResult, Event, FrameReceived, GatewaySession, SessionUp, Stored
 from gasan.wire import cobs, link
@@ -78,8 +79,11 @@ class NodeOnPty:
         frames: int = 0,
         bits: int = 64,
         console: bool = True,
+        air: str = "",
     ) -> None:
-        """frames: in the spool at the start. console: whether text travels as it is, or in LOG packets."""
+        """frames: in the spool at the start. console: whether text travels as it is, or in LOG packets. air:
+        where the node's radio is played; its link is BLE then, and not the pty.
+        """
         self._scratch = tempfile.TemporaryDirectory(prefix="gasan-link-")
         folder = Path(self._scratch.name)
         (folder / "gasan").mkdir()
@@ -90,14 +94,16 @@ class NodeOnPty:
         self.fd, slave = os.openpty()
         tty.setraw(slave)
         self._complaint = folder / "stderr"
-        arguments = (key.hex(), node_id.hex(), str(generation), str(frames), str(int(console)))
+        arguments = [key.hex(), node_id.hex(), str(generation), str(frames), str(int(console))]
+        if air:
+            arguments[-1:] = ["2", str(STANDINS)]
         with self._complaint.open("wb") as stderr:
             self.process = subprocess.Popen(
                 find_vm(bits).command(str(_PROGRAM), *arguments, heap="4m"),
                 stdin=slave,
                 stdout=slave,
                 stderr=stderr,
-                env={**os.environ, "MICROPYPATH": f"{folder}:.frozen"},
+                env={**os.environ, "MICROPYPATH": f"{folder}:.frozen", "GASAN_AIR": air},
             )
         os.close(slave)
 
@@ -156,14 +162,14 @@ class LinkBench:
 
     def __init__(
         self,
-        node: NodeOnPty,
+        node: NodeOnPty | None,
         *,
         keys: Callable[[bytes, int], bytes | None] = lambda node_id, generation: KEY,
         to_node: Callable[[bytes], bytes] = _as_it_is,
         to_gateway: Callable[[bytes], bytes] = _as_it_is,
         acknowledge: bool = True,
     ) -> None:
-        self.node = node
+        self._node = node
         self.to_node = to_node
         self.to_gateway = to_gateway
         self.acknowledge = acknowledge
@@ -173,6 +179,11 @@ class LinkBench:
         self.sent = bytearray()  # all that left the gateway
         self.heard = bytearray()  # all that reached it
         self.session = GatewaySession(keys, STORE_ID, self.now_ms(), stored=self._stored)
+
+    @property
+    def node(self) -> NodeOnPty:
+        assert self._node is not None, "the link is not a pty"
+        return self._node
 
     @staticmethod
     def now_ms() -> int:

@@ -14,6 +14,7 @@ __all__ = ["BOARD", "ProgramFailed", "ProgramRun", "missing", "program_files", "
 
 BOARD = "rpi_pico"
 
+_PIECE_MS = 20_000
 _BEGIN, _END, _FAILED = b"#BEGIN\r\n", b"#END\r\n", b"#FAILED\r\n"
 
 # The USB port is there 0.1 s after the start, and what was said before is cut.
@@ -84,7 +85,8 @@ def run(
         while not said.endswith((_END, _FAILED)):
             if emulator.now_ms >= end:
                 raise BoardError(f"{program.name} did not end in {ms:.0f} simulated ms: {said[-400:]!r}.")
-            said += emulator.run(end - emulator.now_ms, ("usb", "off", "reset")).usb
+            left = min(end - emulator.now_ms, _PIECE_MS)  # each has a limit of wall time
+            said += emulator.run(left, ("usb", "off", "reset")).usb
         after = emulator.status()
     text = said.decode(errors="replace").replace("\r\n", "\n")
     if said.endswith(_FAILED):

@@ -5,17 +5,20 @@ item = [channel, function, register, type code, order, period_ms].
 """
 
 import json
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gasan.boards.places import STANDINS
 from gasan.hil import vmrun
-from gasan.hil.rs485 import Line
+from gasan.hil.rs485 import Line, Served
+from gasan.hil.rs485.responder import tag
 from gasan.wire.columns import U16
+from gasan.wire.quality import GOOD
 
-__all__ = ["Outcome", "Row", "block", "poll_rtu", "poll_tcp"]
+__all__ = ["Hurried", "Outcome", "Row", "block", "good_and_wrong", "poll_rtu", "poll_tcp"]
 
 _PARITY = {"none": 0, "even": 1, "odd": 2}
 _PROGRAM = Path(__file__).with_name("poll_node.py")
@@ -33,9 +36,21 @@ class Row(NamedTuple):
     data: bytes
 
 
+class Hurried(NamedTuple):
+    """What became of an urgent request: its quality after so many ms, whether it was sent, its registers."""
+
+    ms: float
+    quality: int
+    sent: bool
+    answer: bytes
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What the sampler was given. ``start_ns`` is the start on the host's monotonic clock."""
+    """What the sampler was given. ``start_ns`` is the start on the host's monotonic clock.
+
+    tallies: by first channel of a device, what a health frame says of it (keys 56 to 69).
+    """
 
     start_ns: int
     rows: list[Row]
@@ -43,10 +58,12 @@ class Outcome:
     bad: int
     missed: int
     counters: dict[int, int]
+    tallies: dict[int, list[int]]
     drive: list[tuple[int, int]]
     commit_waits_us: list[int]
     garbage: float
     burst_us: int
+    urgent: list[Hurried]
 
     def of(self, channel: int) -> list[Row]:
         """The rows of the block that begins with a channel, without the missed ones."""
@@ -62,6 +79,32 @@ def block(channel: int, function: int, register: int, count: int, period_ms: int
     return [[channel + i, function, register + i, U16, 0, period_ms] for i in range(count)]
 
 
+def good_and_wrong(
+    outcome: Outcome, served: Sequence[Served], reads: Mapping[int, tuple[int, int, int]]
+) -> tuple[int, list[str]]:
+    """How many good rows there are, and what is wrong with any of them.
+
+    Each must hold the answer to the latest request of its block, no other and no older one. served: by a
+    `Responder`. reads: first channel -> (unit, first register, registers).
+    """
+    good, wrong = 0, []
+    for channel, (unit, register, count) in reads.items():
+        mine = [one for one in served if (one.unit, one.register) == (unit, register)]
+        for row in outcome.of(channel):
+            if row.quality != GOOD:
+                continue
+            good += 1
+            words = struct.unpack(f">{count}H", row.data)
+            before = [one for one in mine if one.time < outcome.start_ns + row.ms * 1e6]
+            for at, word in enumerate(words, register):
+                expected = before[-1].serial & 0xFFFF if before and at & 1 else tag(unit, at)
+                if word != expected:
+                    wrong.append(
+                        f"{word:#06x}, not {expected:#06x}, in register {at} of unit {unit} at {row.ms} ms"
+                    )
+    return good, wrong
+
+
 def poll_rtu(
     port: str, line: Line, devices: Sequence[list[Any]], ms: int, *, de_re: int | None = None, **options: Any
 ) -> Outcome:
@@ -73,8 +116,9 @@ def poll_rtu(
 
 
 def poll_tcp(host: str, port: int, devices: Sequence[list[Any]], ms: int, **options: Any) -> Outcome:
-    """Poll the units of a server for a while; ``options`` as in `_poll`."""
-    return _poll("tcp", [1, "lan", {1: host, 2: port}, list(devices)], ms, **options)
+    """Poll the units of a server for a while; ``options`` as in `_poll`, rtu: RTU frames over TCP."""
+    kind, code = ("rtu-tcp", 3) if options.pop("rtu", False) else ("tcp", 1)
+    return _poll(kind, [code, "lan", {1: host, 2: port}, list(devices)], ms, **options)
 
 
 def _poll(
@@ -89,16 +133,20 @@ def _poll(
     commit: bool = False,
     garbage: bool = False,
     burst: int = 0,
+    urgent: Sequence[tuple[int, bytes, int]] = (),
+    general: bool = False,
     timeout: float = 30,
 ) -> Outcome:
     """Poll for ``ms``, and end within ``timeout`` seconds beyond that.
 
     keep: the rows, else they are only counted. commit: take the line's lock every 50 ms. garbage: measure the
     bytes that stay on the heap per transaction. burst: so many transactions of the first block before, one
-    right after the other.
+    right after the other. urgent: [after so many ms, unit to data, deadline] each. general: these are of any
+    function, and answered from the function on.
     """
     job = {"kind": kind, "bus": bus, "port": port, "standins": str(STANDINS), "ms": ms}
-    job |= {"keep": keep, "commit": commit, "garbage": garbage, "burst": burst}
+    job |= {"keep": keep, "commit": commit, "garbage": garbage, "burst": burst, "general": general}
+    job["urgent"] = [(after, list(request), deadline_ms) for after, request, deadline_ms in urgent]
     out = vmrun.run(
         _PROGRAM, bits=bits, heap=heap, stdin=json.dumps(job).encode(), timeout=ms / 1000 + timeout
     )
@@ -114,8 +162,13 @@ def _poll(
         bad=answer["bad"],
         missed=answer["missed"],
         counters={int(key): value for key, value in answer["counters"].items()},
+        tallies={first: tally for first, *tally in answer["tallies"]},
         drive=[(us, level) for us, level in answer["drive"]],
         commit_waits_us=answer["commit_waits_us"],
         garbage=answer["garbage"],
         burst_us=answer["burst_us"],
+        urgent=[
+            Hurried(us / 1000, quality, sent, bytes.fromhex(data))
+            for us, quality, sent, data in answer["urgent"]
+        ],
     )

@@ -75,6 +75,10 @@ class ScriptedNode:
         }
         return self._content(BOOT, 0, content)
 
+    def flash_anew(self) -> None:
+        """Nothing is left in flash but the key: the next `start` is the first one."""
+        self.boot, self._ordinal = b"", 0
+
     def birth(self, channels: Sequence[list[Any]], *, first: int = 0, part: int = 0, parts: int = 1) -> bytes:
         """A birth frame of the current revision."""
         return self._content(BIRTH, 0, [part, parts, first, list(channels)])

@@ -72,6 +72,7 @@ def run(
     heap: str = "2m",
     timeout: float = 60.0,
     stdin: bytes = b"",
+    library: Path | None = None,
 ) -> str:
     """Run ``program`` on the VM and return what it printed.
 
@@ -79,6 +80,7 @@ def run(
     args: become ``sys.argv[1:]``, as text.
     heap: as ``-X heapsize`` takes it: "96wk" counts words and so means the same on 32 and 64 bits.
     timeout: seconds.
+    library: a folder with a package ``gasan`` to be taken instead of this checkout's (gasan.hil.mutants).
 
     Raises VmMissing when there is no VM of that word size, VmFailed when the program ends with an error.
     """
@@ -87,7 +89,8 @@ def run(
         raise vm
     with tempfile.TemporaryDirectory(prefix="gasan-vm-") as scratch:
         folder = Path(scratch)
-        _link_portions(folder)
+        if library is None:
+            _link_portions(folder)
         if isinstance(program, Path):
             path = program.resolve()
         else:
@@ -96,7 +99,7 @@ def run(
         command = [*vm.argv, "-X", f"heapsize={heap}", str(path), *map(str, args)]
         if max(map(len, map(os.fsencode, command[len(vm.argv) :]))) > _ARGUMENT_MAX:
             raise ValueError(f"an argument of more than {_ARGUMENT_MAX} bytes ends a VM at once; use stdin")
-        environment = {**os.environ, "MICROPYPATH": f"{folder}:.frozen"}
+        environment = {**os.environ, "MICROPYPATH": f"{library or folder}:.frozen"}
         try:
             done = subprocess.run(
                 command, input=stdin, capture_output=True, timeout=timeout, env=environment, check=False

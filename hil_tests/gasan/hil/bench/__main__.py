@@ -14,7 +14,7 @@ from gasan.hil.bench.row import Row
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = ("frame", "memory", "rtu_line", "ingest", "ble", "rp2040")
+BENCHES = ("frame", "memory", "spool", "rtu_line", "modbus_tcp", "ingest", "clock", "ble", "rp2040")
 _MARK = {True: "met", False: "MISSED", None: ""}
 
 

@@ -1,8 +1,9 @@
 """The line itself: who hears which byte when. Pure; times are nanoseconds of the caller's clock.
 
-Stations: the master, everything outside (a pty with any number of devices behind it), and the responder
-inside. A device's answer waits for 3.5 characters of silence, as a real device does; the master is left to
-itself, and the responder ignores a request without the silence before it. Bytes that overlap are both spoilt.
+Stations: the master, everything outside (a pty with any number of devices behind it), the responder inside,
+and the strangers that a fault brings. A device's answer waits for 3.5 characters of silence, as a real device
+does; the master is left to itself, and the responder ignores a request without the silence before it. Bytes
+that overlap are both spoilt.
 """
 
 import heapq
@@ -15,9 +16,9 @@ from gasan.hil.rs485.faults import Direction, FaultPlan, Shaped
 from gasan.hil.rs485.line import Line
 from gasan.hil.rs485.responder import Responder
 
-__all__ = ["MASTER", "OUTSIDE", "RESPONDER", "Bus", "Delivery", "Totals"]
+__all__ = ["MASTER", "OUTSIDE", "RESPONDER", "STRANGER", "Bus", "Delivery", "Totals"]
 
-MASTER, OUTSIDE, RESPONDER = 0, 1, 2
+MASTER, OUTSIDE, RESPONDER, STRANGER = 0, 1, 2, 3
 
 
 class Delivery(NamedTuple):
@@ -72,8 +73,9 @@ class Bus:
         self._gap = line.gap_ns
         self._bytes: list[_Byte] = []
         self._numbers = itertools.count()
-        self._free = [0, 0, 0]  # when each station's transmitter is free
+        self._free = [0, 0, 0, 0]  # when each station's transmitter is free
         self._quiet = 0  # when the line falls silent, as far as is known
+        self._later: list[tuple[int, int, bytes, bool]] = []  # of strangers: when, number, what, how politely
         self._heard = bytearray()  # the frame that the responder is hearing
         self._silence = 0  # when that frame is over
         self._ended = -self._gap  # when the latest byte of anyone had passed
@@ -114,13 +116,18 @@ class Bus:
                 times += [byte.end for byte in self._bytes if byte.last]
         if self._heard:
             times.append(self._silence)
+        if self._later:
+            times.append(self._later[0][0])
         return min(times, default=None)
 
     def run(self, now: int) -> list[Delivery]:
         """Let time pass until ``now``; returns what has come in, in order."""
         out: list[Delivery] = []
         while True:
-            if (
+            soon = self._bytes[0].end if self._bytes else now
+            if self._later and self._later[0][0] <= min(soon, now):
+                self._intrude(*heapq.heappop(self._later))
+            elif (
                 self._heard
                 and self._silence <= now
                 and not (self._bytes and self._bytes[0].start < self._silence)
@@ -147,6 +154,14 @@ class Bus:
         if answer is not None:
             self.send(RESPONDER, answer[1], self._silence + answer[0])
 
+    def _intrude(self, time: int, number: int, data: bytes, polite: bool) -> None:
+        """A stranger sends, or waits for the silence first."""
+        free = self._quiet + self._gap
+        if polite and free > time:
+            heapq.heappush(self._later, (free, number, data, polite))
+        else:
+            self._put(STRANGER, Shaped([(0, data)]), max(time, self._free[STRANGER]))
+
     def _put(self, station: int, shaped: Shaped, start: int) -> None:
         for pause, data in shaped.pieces:
             start += pause
@@ -162,6 +177,8 @@ class Bus:
                 heapq.heappush(self._bytes, byte)
                 start = end
             self.totals.bytes += len(data)
+        for after, data, polite in shaped.others:
+            heapq.heappush(self._later, (start + after, next(self._numbers), data, polite))
         self._free[station] = start
         self._quiet = max(self._quiet, start)
 

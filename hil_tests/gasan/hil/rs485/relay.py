@@ -1,4 +1,4 @@
-"""The bus between two ptys, in a process of its own and in real time.
+"""The bus between two ptys, or serial ports, in a process of its own and in real time.
 
     python -m gasan.hil.rs485 --baudrate 9600 --units 1,2
 
@@ -18,7 +18,6 @@ import signal
 import subprocess
 import sys
 import time
-import tty
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
@@ -28,13 +27,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from gasan.hil.rs485.bus import MASTER, OUTSIDE, Bus, Delivery, Totals
+from gasan.hil.rs485.ends import End, PortEnd, PtyEnd
 from gasan.hil.rs485.faults import Fault, FaultPlan, Injection, Kind
 from gasan.hil.rs485.line import Line
 from gasan.hil.rs485.protocol_relay import settings
 from gasan.hil.rs485.responder import Responder, Served
 from gasan.hil.rs485.uart import heard_by_adapter, heard_by_device
 
-__all__ = ["Relay", "RelayError", "Stats", "main"]
+__all__ = ["Relay", "RelayError", "Stats", "ahead", "main"]
 
 # At high speed bytes are handed over in lumps of this time, as by a UART's FIFO; the end of a frame at once.
 _LUMP_NS = 500_000
@@ -81,22 +81,14 @@ class _Lateness:
 
 
 class _Loop:
-    """Runs a bus in real time between two ptys."""
+    """Runs a bus in real time between two ends; an empty port is a pty."""
 
-    def __init__(self, bus: Bus, settings_matter: bool = False) -> None:
+    def __init__(self, bus: Bus, settings_matter: bool = False, ports: tuple[str, str] = ("", "")) -> None:
         self.bus = bus
         self.lateness = _Lateness()
-        self.paths: list[str] = []
         self._settings_matter = settings_matter
-        self._ends: list[int] = []
-        self._users: list[int] = []
-        for _ in (MASTER, OUTSIDE):
-            end, user = os.openpty()
-            tty.setraw(user)  # `user` stays open, so that the pty outlives whoever opens and closes it
-            os.set_blocking(end, False)
-            self._ends.append(end)
-            self._users.append(user)
-            self.paths.append(os.ttyname(user))
+        self._ends: list[End] = [PortEnd(port, bus.line) if port else PtyEnd() for port in ports]
+        self.paths = [end.path for end in self._ends]
 
     def run(self) -> None:
         """Until standard input closes."""
@@ -105,16 +97,19 @@ class _Loop:
             now = time.monotonic_ns()
             self._deliver(self.bus.run(now))
             due = self.bus.next_time(_LUMP_NS)
+            due = min(
+                (one for one in (due, *(end.due for end in self._ends)) if one is not None), default=None
+            )
             wait = None if due is None else max(0, due - time.monotonic_ns() - _SPIN_NS) / 1e9
-            ready, _, _ = select.select([*self._ends, 0], [], [], wait)
+            ready, _, _ = select.select([*(end.fd for end in self._ends), 0], [], [], wait)
             now = time.monotonic_ns()
-            for station in (MASTER, OUTSIDE):
-                if self._ends[station] in ready:
+            for station, end in enumerate(self._ends):
+                data = end.frame(now, end.fd in ready)
+                if data:
                     # Bytes that passed before these must be on their way first.
                     self._deliver(self.bus.run(now))
-                    data = os.read(self._ends[station], 4096)
                     if station == MASTER and self._settings_matter:
-                        adapter = settings(self._users[MASTER])
+                        adapter = settings(end.user)
                         data = b"" if adapter is None else heard_by_device(data, adapter, self.bus.line)
                     self.bus.send(station, data, now)
             if 0 in ready:
@@ -132,10 +127,9 @@ class _Loop:
                 continue
             data = bytes(one.byte for one in mine)
             if station == MASTER and self._settings_matter:
-                adapter = settings(self._users[MASTER])
+                adapter = settings(self._ends[MASTER].user)
                 data = b"" if adapter is None else heard_by_adapter(data, self.bus.line, adapter)
-            with suppress(BlockingIOError):  # nobody reads: a line does not wait either
-                os.write(self._ends[station], data)
+            self._ends[station].send(data, mine[-1].last)
             now = time.monotonic_ns()
             for one in mine:
                 if one.last:
@@ -152,7 +146,10 @@ class _Loop:
 class Relay:
     """A relay in a process of its own; a context manager.
 
-    ``master`` and ``devices`` are the paths of the two ptys. Raises RelayError when the process is not there.
+    ``master`` and ``devices`` are the paths of the two ptys. With master_port or devices_port (anything that
+    pyserial opens and that has a file descriptor) that side is a real line, on which the relay plays the
+    other side through an adapter: a board under test as the master, real machines as the devices, faults in
+    between. Raises RelayError when the process is not there, or a port cannot be opened.
     settings_matter: the master's pty must be set to the line's baud rate and parity (``relay://`` ports, see
     `protocol_relay`); at other settings either side hears what a UART would (see `uart`), in the line's time.
     """
@@ -165,6 +162,8 @@ class Relay:
         seed: int = 0,
         responder: Responder | None = None,
         settings_matter: bool = False,
+        master_port: str = "",
+        devices_port: str = "",
     ) -> None:
         self.line = line
         self.master = ""
@@ -174,12 +173,14 @@ class Relay:
             "faults": [{**dataclasses.asdict(fault), "frames": sorted(fault.frames)} for fault in faults],
             "seed": seed,
             "settings_matter": settings_matter,
+            "ports": [master_port, devices_port],
             "responder": None
             if responder is None
             else {
                 "units": list(responder.units),
                 "limit": responder.limit,
                 "turnaround_ms": list(responder.turnaround_ms.items()),
+                "refuses": list(responder.refuses.items()),
             },
         }
         self._process: subprocess.Popen[str] | None = None
@@ -194,6 +195,9 @@ class Relay:
             start_new_session=True,  # Ctrl-C at the terminal is for whoever started it
         )
         ready = self._read()
+        if "error" in ready:
+            self.stop()
+            raise RelayError(ready["error"])
         self.master, self.devices = ready["master"], ready["devices"]
         return self
 
@@ -266,14 +270,35 @@ def _bus(setup: dict[str, Any]) -> Bus:
         FaultPlan.of(setup["seed"], faults) if faults else None,
         None
         if responder is None
-        else Responder(responder["units"], responder["limit"], dict(responder["turnaround_ms"])),
+        else Responder(
+            responder["units"],
+            responder["limit"],
+            dict(responder["turnaround_ms"]),
+            dict(responder["refuses"]),
+        ),
     )
 
 
-def _sharpen_timers() -> None:
-    """Have the kernel wake this process on time (Linux groups wake-ups within 50 us by default)."""
+def ahead(priority: int) -> bool:
+    """Let this thread, and what it starts, go before all usual processes; False where that is not allowed."""
+    if not hasattr(os, "sched_setscheduler") or (os.cpu_count() or 1) < 2:
+        return False
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except PermissionError:
+        return False
+    return True
+
+
+def _be_on_time() -> None:
+    """Have the kernel wake this process on time: a line waits for no other process.
+
+    Linux groups wake-ups within 50 us by default, and lets whoever runs finish a slice of some milliseconds
+    first; the latter can be changed by root only.
+    """
     if Path("/proc/self/timerslack_ns").exists():
         ctypes.CDLL(None).prctl(29, 1, 0, 0, 0)  # PR_SET_TIMERSLACK
+    ahead(3)
     gc.freeze()
     gc.disable()  # nothing here makes cycles
 
@@ -288,6 +313,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--stop", type=int, choices=(1, 2), default=1)
     parser.add_argument("--units", default="", help="units that a built-in responder plays, e.g. 1,2")
     parser.add_argument("--settings-matter", action="store_true", help="other settings hear garbage")
+    parser.add_argument("--master-port", default="", help="a serial port instead of the master's pty")
+    parser.add_argument("--devices-port", default="", help="a serial port instead of the devices' pty")
     parser.add_argument("--json", default="", help="the whole setup as JSON, instead of the options above")
     options = parser.parse_args(argv)
     setup = json.loads(options.json or "null") or {
@@ -295,16 +322,22 @@ def main(argv: list[str] | None = None) -> None:
         "faults": [],
         "seed": 0,
         "settings_matter": options.settings_matter,
+        "ports": [options.master_port, options.devices_port],
         "responder": {
             "units": [int(unit) for unit in options.units.split(",")],
             "limit": 0x8000,
             "turnaround_ms": [],
+            "refuses": [],
         }
         if options.units
         else None,
     }
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    loop = _Loop(_bus(setup), setup["settings_matter"])
+    try:
+        loop = _Loop(_bus(setup), setup["settings_matter"], tuple(setup["ports"]))
+    except (OSError, ValueError) as error:  # pyserial's errors are OSErrors
+        print(json.dumps({"error": str(error)}), flush=True)
+        return
     print(json.dumps({"master": loop.paths[MASTER], "devices": loop.paths[OUTSIDE]}), flush=True)
-    _sharpen_timers()
+    _be_on_time()
     loop.run()

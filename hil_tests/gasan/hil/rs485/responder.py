@@ -35,13 +35,16 @@ def tag(unit: int, register: int) -> int:
 class Responder:
     """Answers functions 3 and 4 of ``units``; registers from ``limit`` on are refused as illegal addresses.
 
-    turnaround_ms: extra time that a unit takes before it answers.
+    turnaround_ms: extra time that a unit takes before it answers. refuses: unit -> (code, register, n): every
+    n-th read that touches this register or one behind it is refused with the exception code.
     """
 
     units: Sequence[int] = (1,)
     limit: int = 0x8000
     turnaround_ms: Mapping[int, float] = field(default_factory=dict)
+    refuses: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
     served: list[Served] = field(default_factory=list)
+    _touched: int = 0
 
     def respond(self, frame: bytes, time: int) -> tuple[int, bytes] | None:
         """The ns beyond the silence and the answer to a frame that ended at ``time``; None: not for us."""
@@ -54,6 +57,11 @@ class Responder:
             return extra, with_crc(bytes([unit, function | 0x80, 1]))
         if not 1 <= registers <= 125 or register + registers > self.limit:
             return extra, with_crc(bytes([unit, function | 0x80, 2]))
+        code, bound, every = self.refuses.get(unit, (0, 0x10000, 1))
+        if register + registers > bound:
+            self._touched += 1
+            if self._touched % every == 0:
+                return extra, with_crc(bytes([unit, function | 0x80, code]))
         serial = len(self.served)
         self.served.append(Served(time, unit, function, register, registers, serial))
         words = (serial & 0xFFFF if at & 1 else tag(unit, at) for at in range(register, register + registers))
