@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gasan.host.account import Account, Loss, NodeAccount
+from gasan.host.account import Account, ChannelAccount, ChannelGap, Disagreement, Loss, NodeAccount
 from gasan.host.account_text import account_text, sentence
 from gasan.host.cli.times import local_time
 from gasan.host.i18n import set_language
@@ -32,8 +32,10 @@ def _node(name: str = "press-1", **figures: Any) -> NodeAccount:
         "frames": 20,
         "data_bytes": 2500,
         "boots": 1,
+        "boards": 1,
         "losses": (),
         "channels": (),
+        "disagreements": (),
     }
     return NodeAccount(node=name, **(filled | figures))
 
@@ -109,8 +111,82 @@ def test_in_korean() -> None:
     lines = text.splitlines()
     assert lines[0] == "press-1: 측정값 1,012개 가운데 7개를 잃었습니다. 5개는 아직 노드에 있습니다."
     assert lines[2].split()[:3] == ["노드", "읽음", "저장"]
-    assert lines[5] == "press-1: 측정값 7개, 정전으로 노드 메모리에서 손상됨"
+    assert lines[5] == "press-1: 측정값 7개, 노드 메모리에서 손상됨"
     assert "측정값당 2.50바이트" in text
+
+
+MONDAY = 1_790_000_000_000  # a Monday everywhere: 14:13 UTC
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "press-1 lost nothing since Monday {time}: 1,000 of 1,000 readings are stored."),
+        (
+            "ko",
+            "press-1: 월요일 {time}부터 잃은 측정값이 없습니다. 1,000개 가운데 1,000개가 저장되어 있습니다.",
+        ),
+    ],
+)
+def test_since_when_is_said_as_people_say_it(language: str, said: str) -> None:
+    set_language(language)
+    time = local_time(MONDAY)[11:16]
+    node = _node(since_ms=MONDAY)
+    assert sentence(node, MONDAY + 3 * 86_400_000) == said.format(time=time)
+    later = sentence(node, MONDAY + 8 * 86_400_000)
+    assert local_time(MONDAY)[:16] in later and "onday" not in later and "월요일" not in later
+
+
+def test_what_was_lost_since(tmp_path: Path) -> None:
+    said = sentence(_node(lost=3, sampled=1003, since_ms=MONDAY), MONDAY + 86_400_000)
+    assert said.startswith("press-1 lost 3 of 1,003 readings since Monday ")
+
+
+@pytest.mark.parametrize("kind", ["overlap", "hole", "end", "rows", "dropped"])
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_every_contradiction_is_said(kind: str, language: str) -> None:
+    set_language(language)
+    said = sentence(_node(disagreements=(Disagreement(kind, "ab" * 8, 12),)))
+    assert "12" in said and "{" not in said
+    assert (kind in ("rows", "dropped")) == ("ab" * 8 not in said)
+
+
+def test_channels_and_gaps() -> None:
+    lost = (Loss("spool_overflow", 4, MONDAY, MONDAY + 1000),)
+    channels = (
+        ChannelAccount("drive", "speed", 500, 3, 2, 0, 7, ()),
+        ChannelAccount("meter", "전압", 480, 0, 0, 0, 0, lost),
+    )
+    gaps = tuple(
+        ChannelGap("meter", channel, MONDAY, MONDAY + 60_000, reason)
+        for channel in ("a", "b")
+        for reason in ("missed", "spool_overflow")
+    )
+    node = _node(
+        sampled=1000,
+        stored=980,
+        dropped_by_rule=7,
+        lost=6,
+        pending=7,
+        channels=channels,
+        gaps=gaps,
+        losses=lost,
+    )
+    lines = account_text(_account(node), details=True).splitlines()
+    start, end = local_time(MONDAY)[:-4], local_time(MONDAY + 60_000)[:-4]
+    assert lines[5:10] == [
+        "press-1",
+        "device     channel  sampled  stored  dropped by rule  lost  pending  bad  uncertain",
+        "drive      speed        507     500                7     0        0    3          2",
+        "meter      전압         484     480                0     4        0    0          0",
+        "(unknown)                 9                              2        7",
+    ]
+    assert lines[-6:-2] == [
+        "press-1: no readings",
+        f"  meter (a, b): {start} to {end}, nothing was read",
+        f"  meter (a, b): {start} to {end}, the node's memory was full",
+        "",
+    ]
 
 
 def test_before_the_first_node() -> None:

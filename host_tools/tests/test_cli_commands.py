@@ -27,8 +27,11 @@ VERBS = (
     "apply",
     "tail",
     "readings",
+    "write",
+    "writes",
     "logs",
     "account",
+    "db",
     "maintenance",
     "ble",
     "bench",
@@ -61,18 +64,19 @@ def database(tmp_path: Path) -> Path:
 
 def _fill(connection: sqlite3.Connection) -> None:
     connection.executescript("""
-        INSERT INTO node VALUES (1, x'0102030405060708', 'press-1', NULL);
+        INSERT INTO node (id, node_id, name, current) VALUES (1, x'0102030405060708', 'press-1', NULL);
         INSERT INTO boot (id, node, boot, ordinal, sampled, committed)
             VALUES (1, 1, x'a1a2a3a4a5a6a7a8', 1, 5, 5);
-        INSERT INTO revision VALUES (1, 1, x'b1b2b3b4b5b6b7b8');
-        INSERT INTO channel VALUES (1, 1, 0, 'meter', 'voltage', 'V', 7, 1, 1, 0, 1000, 0, -1, '');
-        INSERT INTO channel VALUES (2, 1, 1, 'drive', 'running_state', '', 1, 1, 1, 0, 1000, 0, -1, '');
-        INSERT INTO label VALUES (2, 1, 'running');
-        INSERT INTO gateway_clock VALUES (1, 'machine', 0, 1790000000000, 1);
-        INSERT INTO node_clock VALUES (1, 1, 0, 0, 1, 0, 10, 0, 100);
-        INSERT INTO frame VALUES (1, 1, 0, 0, 0, 2, 0, 1000, 1, 100, x'00', 1);
-        INSERT INTO frame VALUES (2, 1, 1, 0, 2, 2, 60000, 1000, 1, 100, x'01', 1);
-        INSERT INTO frame VALUES (3, 1, 2, 0, 4, 1, 70000, 0, 1, 50, x'02', NULL);
+        INSERT INTO revision (id, node, revision) VALUES (1, 1, x'b1b2b3b4b5b6b7b8');
+        INSERT INTO channel VALUES (1, 1, 0, 'meter', 'voltage', 'V', 7, 1, 1, 0, 1000, 0, -1, '', '', NULL);
+        INSERT INTO channel
+            VALUES (2, 1, 1, 'drive', 'running_state', '', 1, 1, 1, 0, 1000, 0, -1, '', '', NULL);
+        INSERT INTO label (channel, value, text) VALUES (2, 1, 'running');
+        INSERT INTO gateway_clock VALUES (1, 'machine', 0, 1790000000000, 1, NULL);
+        INSERT INTO node_clock VALUES (1, 1, 0, 0, 1, 0, 10, 0, 100, 0, NULL);
+        INSERT INTO frame VALUES (1, 1, 0, 0, 0, 2, 0, 1000, 1, 100, x'00', 1, NULL);
+        INSERT INTO frame VALUES (2, 1, 1, 0, 2, 2, 60000, 1000, 1, 100, x'01', 1, NULL);
+        INSERT INTO frame VALUES (3, 1, 2, 0, 4, 1, 70000, 0, 1, 50, x'02', NULL, NULL);
         INSERT INTO sample VALUES ((1 << 16), 1, 0, x'43663333', 0, 230.2);
         INSERT INTO sample VALUES ((1 << 16) + 1, 2, 1000, 1, 0, NULL);
         INSERT INTO sample VALUES ((2 << 16), 1, 0, NULL, 64, NULL);
@@ -142,7 +146,7 @@ def test_wrong_command_lines(capsys: pytest.CaptureFixture[str], arguments: list
     assert cli.run(arguments) == ExitCode.WRONG_INPUT
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "Error" in captured.err
+    assert captured.err.startswith("gasan: ") and captured.err.count("\n") == 1
 
 
 def test_init_writes_a_site_that_check_accepts(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -351,10 +355,11 @@ def test_no_database(tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: s
 def test_account_in_words(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["account", "--db", str(database)]) == ExitCode.OK
     text = capsys.readouterr().out
-    assert text.splitlines()[0].startswith("press-1 lost nothing: 5 of 5 readings are stored.")
+    assert text.splitlines()[0].startswith("press-1 lost nothing since 20")
+    assert ": 5 of 5 readings are stored." in text.splitlines()[0]
     assert f"The readings are in {database}" in text
     assert cli.run(["account", "--db", str(database), "--lang", "ko"]) == ExitCode.OK
-    assert "press-1: 잃은 값이 없습니다." in capsys.readouterr().out
+    assert "부터 잃은 측정값이 없습니다. 5개 가운데 5개가 저장되어 있습니다." in capsys.readouterr().out
 
 
 def test_account_as_json(database: Path) -> None:
@@ -363,7 +368,7 @@ def test_account_as_json(database: Path) -> None:
     assert list(told) == [
         *("nodes", "readings_sampled", "readings_stored", "readings_dropped_by_rule", "readings_lost"),
         *("readings_pending", "readings_missed", "readings_duplicated", "conflicts", "lost_reasons"),
-        *("bytes_per_reading", "frames", "seconds", "db"),
+        *("bytes_per_reading", "frames", "seconds", "db", "agrees", "by_node"),
     ]
     assert (told["nodes"], told["readings_stored"], told["lost_reasons"]) == (1, 5, {})
 
@@ -455,3 +460,36 @@ def test_moments(text: str, milliseconds: int) -> None:
 def test_not_moments(text: str) -> None:
     with pytest.raises(InputError):
         parse_moment(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "english", "korean"),
+    [
+        ("modbus", "what is to be done is missing; one of ", "무엇을 할지 적지 않았습니다; 다음 중 하나: "),
+        ("modbus dig", 'there is no "dig"; one of ', '"dig" 명령은 없습니다; 다음 중 하나: '),
+        ("modbus explore /dev/x", "--unit is missing", "--unit 옵션이나 인수가 빠졌습니다"),
+        (
+            "modbus explore /dev/x --unit 300",
+            "--unit is a number from 1 to 255",
+            "--unit: 1부터 255까지의 수",
+        ),
+        ("modbus explore /dev/x --unit one", "--unit is a number", "--unit: "),
+        (
+            "modbus explore /dev/x --unit 1 --table coils",
+            "--table is one of holding, input",
+            "--table: 다음 중",
+        ),
+        ("modbus scan /dev/x --unit 1", "there is no option --unit", "--unit 옵션은 없습니다"),
+        ("modbus scan /dev/x /dev/y", "that is too much: /dev/y", "너무 많습니다: /dev/y"),
+        ("modbus scan /tmp", "/tmp is not a serial port", "/tmp은(는) 시리얼 포트가 아닙니다"),
+        ("modbus explore /dev/x --unit 1 --seen abc", "write it as it is displayed", "표시된 대로 쓰십시오"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_one_line(
+    arguments: str, english: str, korean: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for language, words in (("en", english), ("ko", korean)):
+        assert cli.run([*arguments.split(), "--lang", language]) == ExitCode.WRONG_INPUT
+        out, err = capsys.readouterr()
+        assert not out and words in err and err.startswith("gasan: ") and err.count("\n") == 1, err
+    i18n.set_language("en")

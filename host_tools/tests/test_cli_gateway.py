@@ -6,17 +6,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
+from gasan.hil.scripted_node import ScriptedKeys, ScriptedNode
 from gasan.host import cli, i18n
 from gasan.host.cli.exit_codes import ExitCode
 from gasan.host.compile import compile_site
 from gasan.host.control_client import ask, ask_once
-from gasan.host.errors import TryAgainError
+from gasan.host.errors import InputError, TryAgainError
 from gasan.host.gateway.control import Answers, ControlServer, control_path
 from gasan.host.site import load
 from gasan.host.starter import starter_site
+from gasan.host.store import open_store
+from gasan.host.store.ingest import Ingest
 
 Request = dict[str, Any]
 
@@ -117,7 +122,7 @@ def test_logs_follow(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with _gateway(state, lambda request: [{"line": "one"}, {"line": "두 번째"}, {"done": {}}]) as requests:
         assert cli.run(["logs", "press-1", "-f", "--state", str(state)]) == ExitCode.OK
     assert capsys.readouterr().out == "one\n두 번째\n"
-    assert requests == [{"do": "logs", "node": "press-1", "follow": True}]
+    assert requests == [{"do": "logs", "node": "press-1", "follow": True, "who": ANY}]
 
 
 def test_maintenance(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,7 +178,7 @@ def test_apply_shows_the_difference_and_follows(
         assert [request["do"] for request in requests] == ["nodes"]
         assert cli.run(["apply", str(site), "--state", str(state)]) == ExitCode.OK
     assert capsys.readouterr().out.endswith(f"press-1: runs revision {wanted.revision.hex()}\n")
-    assert requests[-1] == {"do": "apply", "node": "press-1", "config": wanted.config.hex()}
+    assert requests[-1] == {"do": "apply", "node": "press-1", "config": wanted.config.hex(), "who": ANY}
 
 
 def test_apply_says_that_a_node_went_back(
@@ -215,3 +220,29 @@ def test_apply_of_a_wrong_file_asks_nobody(site: Path, state: Path) -> None:
     with _gateway(state, lambda request: [{"error": "asked"}]) as requests:
         assert cli.run(["apply", str(site), "--state", str(state)]) == ExitCode.WRONG_INPUT
     assert requests == []
+
+
+def test_a_node_that_is_not_there_is_wrong_input(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(request: Request) -> list[Request]:
+        raise InputError("no node press-7 here; there are: press-1")
+
+    with _gateway(state, refuse):
+        assert cli.run(["logs", "press-7", "-f", "--state", str(state)]) == ExitCode.WRONG_INPUT
+        assert cli.run(["maintenance", "press-7", "--state", str(state)]) == ExitCode.WRONG_INPUT
+    assert capsys.readouterr().err.splitlines() == ["gasan: no node press-7 here; there are: press-1"] * 2
+
+
+def test_crashes_are_read_from_the_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    node, calm = ScriptedNode(Random(1)), ScriptedNode(Random(2), "calm")
+    db = tmp_path / "a.sqlite"
+    with open_store(db) as store:
+        trace = 'Traceback:\n  File "\x1b[2Japp.py"\nValueError: x'
+        Ingest(store, ScriptedKeys(node, calm)).store([node.start(), node.crash(trace), calm.start()])
+    assert cli.run(["logs", "press-1", "--crash", "--db", str(db)]) == ExitCode.OK
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert "start 1" in head and node.boot.hex() in head
+    assert lines == ["  Traceback:", '    File "\ufffd[2Japp.py"', "  ValueError: x"]
+    assert cli.run(["logs", "calm", "--crash", "--db", str(db)]) == ExitCode.OK
+    assert capsys.readouterr().out == "calm has left no crash behind.\n"
+    assert cli.run(["logs", "pres-1", "--crash", "--db", str(db)]) == ExitCode.WRONG_INPUT
+    assert 'did you mean "press-1"' in capsys.readouterr().err.replace("'", '"')

@@ -95,6 +95,7 @@ def test_a_site_of_ones_own(site: Path, tmp_path: Path) -> None:
     assert second["readings_sampled"] == second["readings_stored"]
 
     account = _gasan("account", "--json", "--node", "node-a", *state)
+    assert account.pop("agrees") and [node["node"] for node in account.pop("by_node")] == ["node-a"]
     assert {**account, "seconds": 0} == {**second, "seconds": 0}
 
     meter = _gasan("readings", "--format", "json", "--device", "meter", "--channel", "voltage", *state)

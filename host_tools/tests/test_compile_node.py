@@ -307,3 +307,15 @@ def test_differences_in_the_words_of_the_site_file(folder: Path) -> None:
 def test_junk_is_no_config(junk: bytes) -> None:
     with pytest.raises(InputError, match="not a node's config"):
         describe(junk)
+
+
+def test_an_rtu_line_over_tcp_is_told_too(tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text(
+        '[site]\nname = "t"\n[[node]]\nname = "n"\nboard = "virtual"\n[[node.bus]]\nname = "far"\n'
+        'type = "modbus-rtu-over-tcp"\nhost = "10.0.0.9"\nport = 4001\n[[node.bus.device]]\nname = "m"\n'
+        'unit = 3\nprofile = "eastron/sdm120"\n'
+    )
+    told = describe(compile_site(load(file))[0].config)
+    assert told["bus far"] == "modbus-rtu-over-tcp, 10.0.0.9, port 4001"
+    assert told["device m"].startswith("unit 3 on far")

@@ -1,5 +1,7 @@
 """Parts of the gateway by themselves: keys, logs, the lock, the live view, clocks."""
 
+import asyncio
+import contextlib
 import fcntl
 import multiprocessing
 import os
@@ -7,20 +9,23 @@ import struct
 from decimal import Decimal
 from pathlib import Path
 from random import Random
+from typing import Any, cast
 
 import pytest
 from gasan.hil.scripted_node import ScriptedKeys, ScriptedNode, channel
 from gasan.host.errors import InputError, TryAgainError, UntrustedError
-from gasan.host.gateway import logs
-from gasan.host.gateway.clock import machine_boot, mono_ms, read_clock
+from gasan.host.gateway import logs, service
+from gasan.host.gateway.clock import ClockReading, machine_boot, mono_ms, read_clock
 from gasan.host.gateway.live import LiveView, shown_value
 from gasan.host.gateway.lock import state_lock
 from gasan.host.gateway.logs import NodeLog
 from gasan.host.gateway.tail import tail_rows
+from gasan.host.gateway.writing import WriteDesk
 from gasan.host.keys import KeyStore
-from gasan.host.store import open_store
+from gasan.host.store import open_reader, open_store
 from gasan.host.store.ingest import Ingest, Receipt
 from gasan.host.store.meaning import Meaning, Raw
+from gasan.host.store.writer import StoreWriter
 from gasan.wire import cbor, columns
 
 
@@ -229,3 +234,140 @@ def test_tail_shows_what_is_stored_and_nothing_again(tmp_path: Path) -> None:
         ("f", 10**12 + 1005, 0.5, "3f000000", "good"),
         ("f", 10**12 + 2005, 1.5, "3fc00000", "good"),
     ]
+
+
+def test_a_renewed_key_still_verifies_and_a_replaced_board_keeps_its_name(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path / "keys")
+    first = store.obtain("press-1")
+    second = store.renew("press-1")
+    other = store.replace("press-1")
+    assert (second.node_id, second.generation) == (first.node_id, 1) and second.key != first.key
+    assert other.node_id != first.node_id and other.generation == 0
+    for keys in (store, KeyStore(tmp_path / "keys")):
+        assert keys.obtain("press-1") == other
+        assert keys.key(first.node_id, 0) == first.key
+        assert keys.key(first.node_id, 1) == second.key
+        assert keys.key(first.node_id, 2) is None
+        assert keys.key(other.node_id, 0) == other.key
+        assert keys.name(first.node_id) == keys.name(other.node_id) == "press-1"
+    retired = list((tmp_path / "keys" / "retired").iterdir())
+    assert len(retired) == 2 and all(path.stat().st_mode & 0o777 == 0o600 for path in retired)
+
+
+def test_a_node_has_256_keys_at_most(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path / "keys")
+    store.obtain("press-1")
+    for _ in range(255):
+        store.renew("press-1")
+    with pytest.raises(InputError, match="256 keys"):
+        store.renew("press-1")
+
+
+YEAR_MS = 365 * 86_400_000
+
+
+@pytest.mark.parametrize("jump", [3_600_000, -3_600_000, 10 * YEAR_MS, -10 * YEAR_MS, 40, -70 * YEAR_MS])
+def test_the_gateway_notices_that_its_clock_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    """It started without a time server; then one answers. There stays one row for this start of the machine,
+    and what does not move it (a millisecond of slewing) writes nothing.
+    """
+    utc = 1_790_000_000_000
+    clocks = [ClockReading(mono, utc + mono + (mono == 2000), False) for mono in (1000, 2000, 3000)]
+    clocks += [ClockReading(mono, utc + mono + jump, True) for mono in (4000, 5000)]
+    told = iter(clocks)
+    seen: list[ClockReading] = []
+    done = asyncio.Event()
+
+    def read() -> ClockReading:
+        seen.append(next(told, clocks[-1]))
+        if len(seen) > len(clocks):
+            done.set()
+        return seen[-1]
+
+    monkeypatch.setattr(service, "read_clock", read)
+    monkeypatch.setattr(service, "_CLOCK_S", 0.0)
+
+    async def run() -> list[tuple[int, int, int]]:
+        gateway = service.Gateway([], state_dir=tmp_path, db_path=tmp_path / "a.sqlite")
+        writer = gateway._writer = StoreWriter(tmp_path / "a.sqlite", KeyStore(tmp_path / "keys"))
+        await writer.start()
+        try:
+            await gateway._set_clock(clocks[0])
+            watching = asyncio.create_task(gateway._watch_clock())
+            await asyncio.wait_for(done.wait(), 10)
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+        finally:
+            await writer.close()
+        with contextlib.closing(open_reader(tmp_path / "a.sqlite")) as connection:
+            return connection.execute("SELECT mono_ms, utc_ms, synchronised FROM gateway_clock").fetchall()
+
+    assert asyncio.run(run()) == [(4000, utc + 4000 + jump, 1)]
+
+
+def test_a_write_that_nobody_waits_for_any_more_is_recorded() -> None:
+    """Ctrl-C of `gasan write`, or a connection that drops, while the node is at it."""
+    recorded: list[str] = []
+
+    class Desk(WriteDesk):
+        async def _write(self, *arguments: object) -> dict[str, Any]:
+            recorded.append("sent")
+            begun.set()
+            await answered.wait()
+            recorded.append("ended")
+            return {}
+
+    async def scene() -> None:
+        desk = Desk(cast("StoreWriter", None))
+        asking = asyncio.create_task(desk.write(cast("Any", None), "oven", "set_point", "1", "me", False))
+        await begun.wait()
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+        assert recorded == ["sent"]
+        closing = asyncio.create_task(desk.close())
+        await asyncio.sleep(0)
+        answered.set()
+        await closing
+        assert recorded == ["sent", "ended"]
+
+    begun, answered = asyncio.Event(), asyncio.Event()
+    asyncio.run(scene())
+
+
+def test_a_clean_up_that_fails_does_not_keep_the_gateway_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it runs, the same error only costs the node a moment."""
+    monkeypatch.setattr(service, "_RESTART_S", 0.0)
+    started: list[int] = []
+
+    class Node:
+        name = "press-1"
+
+    class Service:
+        node = Node()
+
+        async def run(self) -> None:
+            started.append(1)
+            if len(started) == 1:
+                raise ValueError("while it runs")
+            try:
+                await asyncio.sleep(1e6)
+            finally:
+                if len(started) == 2:
+                    raise ValueError("at its end")
+
+    async def run() -> None:
+        gateway = service.Gateway([], state_dir=tmp_path, db_path=tmp_path / "a.sqlite")
+        keeping = asyncio.create_task(gateway._keep(Service()))  # type: ignore[arg-type]
+        while len(started) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        keeping.cancel()
+        done, _ = await asyncio.wait([keeping], timeout=5)
+        assert done and len(started) == 2
+
+    asyncio.run(asyncio.wait_for(run(), 60))

@@ -1,5 +1,6 @@
 """Every message has a Korean translation with the same figures in it; the language is chosen as promised."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,21 @@ def test_the_catalogues_hold_exactly_the_messages_of_the_code(korean: Catalog) -
         written = read_po(file)
     assert _ids(written) == _ids(template), "run: python -m gasan.host.catalogue"
     assert _ids(korean) == _ids(template), "run: python -m gasan.host.catalogue"
+
+
+def test_no_message_hides_in_an_f_string() -> None:
+    """Where babel does not find it, so that it would stay English."""
+    for file in sorted(Path(i18n.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                for inner in ast.walk(node):
+                    hidden = (
+                        isinstance(inner, ast.Call)
+                        and isinstance(inner.func, ast.Name)
+                        and inner.func.id in ("_", "ngettext")
+                        and isinstance(inner.args[0], ast.Constant)
+                    )
+                    assert not hidden, f"{file}:{node.lineno}"
 
 
 def test_every_message_is_translated(korean: Catalog) -> None:

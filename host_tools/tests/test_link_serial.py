@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import serial
-from gasan.host.link.serial import PortState, SerialPort
+from gasan.host.link.ports import PortState
+from gasan.host.link.serial import SerialPort
 
 
 class Cable:

@@ -1,6 +1,7 @@
 """The gateway's session against a node made of the shared codec, in memory and in virtual time."""
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -324,6 +325,47 @@ def test_announcements_do_not_disturb_a_session(rig: Rig) -> None:
 def test_a_reply_is_taken_once(rig: Rig) -> None:
     assert rig.feed(rig.node.reply(_OLD_HELLO)) == []
     rig.refused(forged=1)
+
+
+def test_an_answer_to_the_last_hello_but_one_is_late_and_not_forged(seed: int) -> None:
+    """The node was slow, and the next HELLO is out already: its answer will open the session."""
+    rig = Rig(seed)
+    first = rig.hello()
+    second = rig.hello()
+    assert rig.feed(rig.node.reply(first)) == []
+    assert rig.session.counters == {"stale": 1}
+    rig.feed(rig.node.reply(second))
+    rig.node.opened(rig.out())
+    rig.feed(rig.node.send(link.STATUS, {}))
+    assert rig.session.up and rig.session.counters == {"stale": 1}
+
+
+@pytest.mark.parametrize("one_way_ms", [20, 400, 700, 1_100, 1_900, 2_300])
+def test_a_line_slower_than_a_hello_comes_to_a_session(one_way_ms: int, seed: int) -> None:
+    """Each HELLO on its way takes the answer to the one before out of force; so they become fewer."""
+    rig = Rig(seed)
+    start = rig.now
+    down: deque[tuple[int, bytes]] = deque()
+    up: deque[tuple[int, bytes]] = deque()
+    told = 0
+    while not rig.session.up:
+        rig.now += 100
+        assert rig.now - start < 30_000
+        while down and down[0][0] <= rig.now:
+            packet = down.popleft()[1]
+            answer = b""
+            if packet[0] == link.HELLO:
+                answer = rig.node.reply(packet)
+            elif rig.node.session and packet[1] == rig.node.session.id:
+                rig.node.session.open(packet)
+                answer = rig.node.send(link.STATUS, {})
+                told += 1
+            up.append((rig.now + one_way_ms, answer))
+        while up and up[0][0] <= rig.now:
+            rig.feed(up.popleft()[1])
+        rig.session.tick(rig.now)
+        down += [(rig.now + one_way_ms, packet) for packet in packets(rig.out(), armoured=True)]
+    assert told
 
 
 def test_another_version_is_told_apart(seed: int) -> None:

@@ -2,18 +2,13 @@
 
 import random
 
-import pytest
-from gasan.hil import vmrun
 from gasan.hil.link_bench import Faults, LinkBench, NodeOnPty, packets
 from gasan.host.link import CommandResult, FrameReceived, PutDone, SessionUp, Status, Text, TimeSample
 from gasan.host.link.clock import ClockEstimator
 from gasan.wire import link
 
 
-@pytest.mark.parametrize("bits", [64, 32])
 def test_a_backlog_arrives_in_order_once_over_a_good_cable(bits: int) -> None:
-    if vmrun.missing(bits):
-        pytest.skip(vmrun.missing(bits))
     with NodeOnPty(frames=300, bits=bits) as node:
         bench = LinkBench(node)
         boot = bench.connect().boot

@@ -276,6 +276,14 @@ def test_every_draft_reads_back_its_value(form: Form, tmp_path: Path, seed: int)
     assert float(raw) * channel.num / channel.den == pytest.approx(float(text), rel=0.006)
 
 
+@pytest.mark.parametrize("form", [form for form in FORMS if form.is_float], ids=str)
+def test_a_round_value_that_stands_there_exactly_beats_a_near_one_within_it(form: Form) -> None:
+    # 15.0 as f64 ends in 0x402e: read by itself that is 16430 with its bytes swapped, x 0.001 "near" 15.
+    seens, ranked = _ranked(dict(enumerate(encode(form, 15.0))), "15")
+    [one] = choose(seens, ranked)
+    assert one is not None and (one.form, one.value) == (form, 15)
+
+
 def test_a_value_that_reads_best_as_bcd_is_left_out_of_a_draft() -> None:
     seens, ranked = _ranked({4: 0x2347}, "234.7")
     assert ranked[0][0].form.type == "bcd16" and choose(seens, ranked) == [None]

@@ -203,15 +203,27 @@ MISTAKES = {
         "one of 'table' and 'function'",
     ),
     "table unknown": ('"holding"', '"holdin"', 14, "did you mean 'holding'?"),
-    "function": ("function = 4", "function = 5", 24, "function = 5 is not known; write one of 3, 4"),
+    "function": ("function = 4", "function = 5", 24, "function = 5 is not known; write one of 1, 2, 3, 4"),
     "address too high": ("0x10", "65536", 15, "write a number from 0 to 65535"),
     "address negative": ("0x10", "-1", 15, "out of range"),
     "address text": ("0x10", '"0x10"', 15, "'address' must be a whole number"),
     "address at the end": ('0x10\ntype = "i16"', '65535\ntype = "i32"', 15, "at most 65534"),
     "type": ('"i16"', '"int16"', 16, "did you mean 'i16'?"),
-    "byte type": ('"i16"', '"u8"', 16, "write one of u16, i16"),
+    "byte of a word": ('"i16"', '"i16"\nbyte = "high"', 17, 'only "u8" and "i8" are a byte'),
+    "order of a byte": ('"i16"', '"u8"\norder = "BADC"', 17, "a byte has no order"),
+    "order of 64 bits": ('"i16"', '"i32"\norder = "EFGHABCD"', 17, "is of 64 bits"),
+    "text without length": ('"i16"', '"text"', 16, "needs its length"),
+    "text with a scale": ('"i16"', '"text"\nlength = 8', 18, "'scale' does not go with a text"),
+    "length of a number": ('"i16"', '"i16"\nlength = 8', 17, "only a text has a length"),
+    "text too long": ('"i16"', '"text"\nlength = 63', 17, "write a number from 1 to 62"),
+    "sign of an unsigned": ('"i16"', '"u16"\nsign = "magnitude"', 17, "does not go with type u16"),
+    "missing too large": ('"i16"', '"i16"\nmissing = 0x10000', 17, "no number of 16 bits"),
+    "missing beyond the bits": ("mask = 0x0F}", "mask = 0x0F}\nmissing = 16", 28, "no number of 4 bits"),
+    "bit beyond": ("bits = {shift = 4, mask = 0x0F}", "bit = 16", 27, "has no bit 16"),
+    "bit and bits": ("mask = 0x0F}", "mask = 0x0F}\nbit = 3", 28, "no other key"),
+    "enum of BCD": ('"u16"\nbits = {shift = 4, mask = 0x0F}', '"bcd16"', 26, "does not go with type u16"),
     "order": ('"i16"', '"i16"\norder = "CDAB"', 17, '"BADC" when the two bytes are swapped'),
-    "order unknown": ('"i16"', '"i16"\norder = "little"', 17, "write one of ABCD, CDAB, BADC, DCBA"),
+    "order unknown": ('"i16"', '"i16"\norder = "little"', 17, "write one of ABCD, CDAB, BADC, DCBA,"),
     "scale": ("0.1", '"0.1x"', 17, "kept exactly"),
     "scale zero": ("0.1", "0", 17, "every value the same"),
     "scale too fine": ("0.1", "0.00000000000000000000001", 17, "kept exactly"),
@@ -346,3 +358,20 @@ def test_unknown_profile() -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"own\.toml does not exist; check the name"):
         profiles.load("own.toml", tmp_path)
+
+
+def test_a_coil_is_a_bool_and_nothing_else_is(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    state = GOOD.index("[channel.state]")
+    coil = GOOD[:state] + (
+        '[channel.state]\ntable = "coil"\naddress = 3\ntype = "bool"\n'
+        'enum = {0 = "off", 1 = "on"}\nenum_ko = {0 = "꺼짐", 1 = "켜짐"}\n'
+        'label_en = "State"\nlabel_ko = "상태"\n'
+    )
+    file.write_text(coil)
+    channel = profiles.load(str(file), tmp_path).channels["state"]
+    assert channel.type == "u8" and isinstance(channel.place, ModbusPlace) and channel.place.function == 1
+    for wrong in (coil.replace('"bool"', '"u16"'), coil.replace('"coil"', '"holding"')):
+        file.write_text(wrong)
+        with pytest.raises(FileError, match="bool"):
+            profiles.load(str(file), tmp_path)

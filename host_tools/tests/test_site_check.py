@@ -17,6 +17,7 @@ from gasan.host.site_tables import (
     NodeTable,
     RtuBusTable,
     SiteTable,
+    SpoolTable,
     TcpBusTable,
 )
 from gasan.host.starter import starter_site
@@ -181,9 +182,14 @@ MISTAKES: dict[str, tuple[str, str, int, str]] = {
         '"serial:/dev/serial/by-id/usb-1"',
         '"tcp:192.168.0.5"',
         7,
-        "cannot be used yet; connect the node by USB",
+        'cannot be used yet; write, for example, link = "serial:/dev/ttyACM0" or link = "ble:NAME"',
     ),
-    "link ble": ('"serial:/dev/serial/by-id/usb-1"', '"ble:press"', 7, "cannot be used yet"),
+    "link ble": (
+        '"serial:/dev/serial/by-id/usb-1"',
+        '"ble:press"',
+        7,
+        'is neither the name of this node nor an address; a node is found by its name: write link = "ble:',
+    ),
     "link relative": ('"serial:/dev/serial', '"serial:serial', 7, "not the whole path of a serial port"),
     "link twice": (
         'board = "virtual"',
@@ -395,13 +401,13 @@ def test_own_profile(tmp_path: Path) -> None:
 
 
 def test_warnings(tmp_path: Path) -> None:
-    slow = GOOD.replace("baudrate = 9600", "baudrate = 1200").replace('period = "2s"', 'period = "500ms"')
+    slow = GOOD.replace("baudrate = 9600", "baudrate = 1200").replace('"2s"', '"800ms"')
     site = _load(tmp_path, slow)
     assert [problem.severity for problem in site.warnings] == [Severity.WARNING]
     warning = site.warnings[0]
     assert warning.line == _line('name = "cabinet"') - 1
-    assert "the line cabinet would need" in warning.what
-    assert "higher baudrate" in warning.mend
+    assert "the line cabinet is busy for" in warning.what
+    assert "set baudrate = 2400" in warning.mend
     assert str(warning).startswith(f"{tmp_path}/site.toml:11: warning: ")
 
 
@@ -448,7 +454,7 @@ def test_hostile_nesting(tmp_path: Path) -> None:
 
 def test_the_documentation_names_every_key_and_default() -> None:
     text = (Path(__file__).parents[2] / "docs" / "site-file.md").read_text(encoding="utf-8")
-    tables = [SiteTable, NodeTable, BatchTable, RtuBusTable, TcpBusTable, BleBusTable]
+    tables = [SiteTable, NodeTable, BatchTable, SpoolTable, RtuBusTable, TcpBusTable, BleBusTable]
     for table in [*tables, ModbusDeviceTable, BleDeviceTable]:
         for key, field in table.model_fields.items():
             assert f"`{key}`" in text or f"[node.{key}]" in text, key

@@ -72,7 +72,7 @@ def test_value(tmp_path: Path, type_code: int, raw: Any, scale: dict[str, Any], 
     reading = one(tmp_path / "a.sqlite", type_code, raw, scale)
     assert reading.value == value
     assert isinstance(reading.value, float)
-    assert reading.quality == "good"
+    assert reading.quality == "uncertain/time"  # good, but nobody has told when
     if isinstance(raw, float):
         assert reading.raw == struct.pack(">f" if type_code == columns.F32 else ">d", raw)
     else:
@@ -80,19 +80,21 @@ def test_value(tmp_path: Path, type_code: int, raw: Any, scale: dict[str, Any], 
 
 
 @pytest.mark.parametrize(
-    ("type_code", "raw"),
+    ("type_code", "raw", "quality"),
     [
-        (columns.F32, bytes.fromhex("7fc00000")),
-        (columns.F32, bytes.fromhex("7fa00001")),
-        (columns.F32, bytes.fromhex("ffffffff")),
-        (columns.F32, bytes.fromhex("7f800000")),
-        (columns.F64, bytes.fromhex("7ff8000000000123")),
-        (columns.F64, bytes.fromhex("fff0000000000000")),
+        (columns.F32, bytes.fromhex("7fc00000"), "bad/no-value"),
+        (columns.F32, bytes.fromhex("7fa00001"), "bad/no-value"),
+        (columns.F32, bytes.fromhex("ffffffff"), "bad/no-value"),
+        (columns.F32, bytes.fromhex("7f800000"), "bad/range"),
+        (columns.F64, bytes.fromhex("7ff8000000000123"), "bad/no-value"),
+        (columns.F64, bytes.fromhex("fff0000000000000"), "bad/range"),
     ],
 )
-def test_no_number_has_no_value_and_keeps_its_bits(tmp_path: Path, type_code: int, raw: bytes) -> None:
+def test_no_number_has_no_value_and_keeps_its_bits(
+    tmp_path: Path, type_code: int, raw: bytes, quality: str
+) -> None:
     reading = one(tmp_path / "a.sqlite", type_code, raw, {})
-    assert (reading.value, reading.raw, reading.quality) == (None, raw, "good")
+    assert (reading.value, reading.raw, reading.quality) == (None, raw, quality)
 
 
 def test_negative_zero_and_denormals_keep_their_bits(tmp_path: Path) -> None:
@@ -165,9 +167,9 @@ def test_quality(tmp_path: Path, mark: int, quality: str, value: float | None, r
         marks={(0, 1): mark},
     )
     assert [(row.quality, row.value, row.raw) for row in rows] == [
-        ("good", 230.1, 2301),
+        ("uncertain/time", 230.1, 2301),
         (quality, value, raw),
-        ("good", 230.3, 2303),
+        ("uncertain/time", 230.3, 2303),
     ]
 
 

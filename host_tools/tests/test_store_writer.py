@@ -3,6 +3,7 @@ ones.
 """
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -177,6 +178,25 @@ def test_one_change_that_fails_does_not_take_the_others_along(tmp_path: Path) ->
     assert count(tmp_path / "a.sqlite") == 13
 
 
+def test_a_change_that_the_database_refuses_for_good_is_given_up(tmp_path: Path) -> None:
+    """Twice the outcome of one request: it would fail as often as it were tried."""
+
+    async def main() -> None:
+        node = ScriptedNode(Random(1))
+        async with running(tmp_path / "a.sqlite", node) as writer:
+            row = (1, 0, "done", None, None, "")
+            await writer.call(lambda ingest: ingest.write_ended(row))
+            asked = (0, "press-1", "d", "a", "me", "1", None, None)
+            assert await writer.call(lambda ingest: ingest.write_asked(asked)) == 2, "past an outcome's"
+            again = asyncio.create_task(writer.call(lambda ingest: ingest.write_ended(row)))
+            receipts = asyncio.create_task(take(writer, [node.start(), *frames_of(node, 10)]))
+            with pytest.raises(sqlite3.IntegrityError):
+                await again
+            assert {receipt.outcome for receipt in await receipts} == {Outcome.STORED}
+
+    asyncio.run(main())
+
+
 def test_what_waits_for_its_meaning_is_decoded_beside_new_frames(tmp_path: Path) -> None:
     async def main() -> None:
         node = ScriptedNode(Random(1))
@@ -204,3 +224,48 @@ def test_a_database_that_cannot_be_opened_is_the_starters_error(tmp_path: Path) 
         await writer.close()
 
     asyncio.run(main())
+
+
+def test_damage_that_shows_while_it_runs_is_mended_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The patrol comes upon it; what is given meanwhile is stored in the new database."""
+    monkeypatch.setattr(writer_module, "_PATROL_S", 0.01)
+    path = tmp_path / "a.sqlite"
+
+    async def main() -> None:
+        node = ScriptedNode(Random(1))
+        frames = [node.start(), *frames_of(node, 400)]
+        async with running(path, node) as writer:
+            await take(writer, frames[:300])
+        async with running(path, node) as writer:
+            store_id = writer.store_id
+            await writer.call(_leave_nothing_in_memory)
+            _damage(path)
+            async with asyncio.timeout(30):
+                while not _put_aside(path):
+                    await writer.call(lambda ingest: None)
+            receipts = await take(writer, frames)
+            assert {receipt.outcome for receipt in receipts} <= {Outcome.STORED, Outcome.AGAIN}
+            assert [receipt.outcome for receipt in receipts].count(Outcome.STORED) > 102
+            assert writer.store_id == store_id and writer.trouble is None
+
+    asyncio.run(main())
+    assert count(path) == 402
+
+
+def _damage(path: Path) -> None:
+    """Writes over the last rows of the last leaf of a table: SQLite finds nothing wrong with it."""
+    content = path.read_bytes()
+    page = next(at for at in range(len(content) - 4096, 0, -4096) if content[at] == 13)
+    with path.open("r+b") as file:
+        os.pwrite(file.fileno(), b"\x01" * 8, page + 4080)
+
+
+def _put_aside(path: Path) -> list[Path]:
+    return list(path.parent.glob(path.name + ".damaged-*"))
+
+
+def _leave_nothing_in_memory(ingest: Ingest) -> None:
+    ingest.database.execute("PRAGMA cache_size = 1")
+    ingest.database.execute("PRAGMA shrink_memory")

@@ -8,12 +8,21 @@ from gasan.boards import facts
 from gasan.boards.facts import Board
 from gasan.host.device_rules import DeviceRules
 from gasan.host.i18n import _
-from gasan.host.line_budget import occupation
+from gasan.host.line_rules import check_line
 from gasan.host.problems import instead, one_of
+from gasan.host.radio_rules import check_radio
 from gasan.host.rule_parts import Unique, tables
 from gasan.host.shape import check
-from gasan.host.site import BleBus, BleDevice, Bus, ModbusDevice, RtuBus, TcpBus
-from gasan.host.site_tables import BAUDRATES, BUS_TABLES, BleBusTable, BusTable, RtuBusTable, TcpBusTable
+from gasan.host.site import BleBus, BleDevice, Bus, ModbusDevice, RtuBus, RtuOverTcpBus, TcpBus
+from gasan.host.site_tables import (
+    BAUDRATES,
+    BUS_TABLES,
+    BleBusTable,
+    BusTable,
+    RtuBusTable,
+    RtuOverTcpBusTable,
+    TcpBusTable,
+)
 from gasan.host.toml_file import Document, toml_text
 from gasan.host.toml_lines import Path as Key
 
@@ -23,7 +32,6 @@ VIRTUAL = "virtual"
 EMULATED = ("rpi_pico",)
 """Boards whose machine code can be emulated (gasan.boards.emulated)."""
 
-_BUSY = 0.8  # of a line's time: above it a single retry makes others late
 _ENDPOINT = re.compile(r"[^:\s]+:\d{1,5}")
 
 
@@ -72,12 +80,19 @@ class BusRules:
         if kind == "ble":
             sensors = self._devices.sensors(found, device_names)
             self._capability(path, board, "ble", _("Bluetooth"))
+            if board is not None and "ble" in board.capabilities:
+                check_radio(self._document, found, sensors, board, link)
             return self._ble(path, table, board, sensors) if isinstance(table, BleBusTable) else None
         devices = self._devices.modbus(kind, found, device_names)
         if kind == "modbus-tcp":
             self._capability(path, board, "tcp", _("network"))
             if isinstance(table, TcpBusTable):
                 return TcpBus(table.name, table.host, table.port, devices)
+            return None
+        if kind == "modbus-rtu-over-tcp":
+            self._capability(path, board, "tcp", _("network"))
+            if isinstance(table, RtuOverTcpBusTable):
+                return RtuOverTcpBus(table.name, table.host, table.port, devices, table.turnaround)
             return None
         if isinstance(table, RtuBusTable):
             return self._rtu(path, table, board, link, emulated, devices, uarts)
@@ -157,6 +172,9 @@ class BusRules:
             pins=_pins(table, board, uart),
             de_re_pin=table.de_re_pin,
             devices=devices,
+            turnaround_ms=table.turnaround,
+            de_delay_us=table.de_delay,
+            echo=table.echo,
         )
         self._lines.append((path, bus))
         return bus
@@ -180,24 +198,10 @@ class BusRules:
             )
         return BleBus(table.name, table.scan_interval, table.scan_window, table.active, table.air, devices)
 
-    def warn_of_busy_lines(self) -> None:
-        """Notes a warning for each RTU line seen that has little time left."""
+    def check_lines(self) -> None:
+        """Notes what cannot work on each RTU line seen, and which has little time left."""
         for path, bus in self._lines:
-            self._warn_if_busy(path, bus)
-
-    def _warn_if_busy(self, path: Key, bus: RtuBus) -> None:
-        share = occupation(bus)
-        if share <= _BUSY:
-            return
-        faster = next((rate for rate in BAUDRATES if rate > bus.baudrate), None)
-        mend = _("write longer periods or fewer channels")
-        if faster is not None:
-            mend = _("write longer periods, fewer channels or a higher baudrate")
-        if share > 1:
-            what = _("the line {bus} would need {percent} % of its time; readings will be missed")
-        else:
-            what = _("the line {bus} is busy for about {percent} % of its time")
-        self._document.warning(path, what.format(bus=bus.name, percent=round(100 * share)), mend)
+            check_line(self._document, path, bus)
 
 
 def _pins(table: RtuBusTable, board: Board, uart: int) -> tuple[int, int] | None:

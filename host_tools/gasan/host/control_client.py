@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gasan.host.errors import TryAgainError
+from gasan.host.errors import InputError, TryAgainError
 from gasan.host.gateway.control import control_path, socket_address
 from gasan.host.i18n import _
 
@@ -19,7 +19,8 @@ _LAST = {"done", "rolled_back"}  # what the last answer has, unless it is an err
 def ask(state: Path, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The gateway's answers as they come. Closing the iterator hangs up.
 
-    Raises TryAgainError when no gateway runs on `state`, when it ends in between, or when it refuses.
+    Raises TryAgainError when no gateway runs on `state`, when it ends in between, or when it refuses;
+    InputError when it refuses for what was asked (no such node).
     """
     with _connected(control_path(state)) as connection, connection.makefile("rwb") as lines:
         lines.write(json.dumps(request).encode() + b"\n")
@@ -28,7 +29,7 @@ def ask(state: Path, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for line in lines:
             answer = json.loads(line)
             if "error" in answer:
-                raise TryAgainError(answer["error"])
+                raise (InputError if answer.get("input") else TryAgainError)(answer["error"])
             yield answer
             if _LAST & answer.keys():
                 return
@@ -36,7 +37,7 @@ def ask(state: Path, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def ask_once(state: Path, request: dict[str, Any]) -> Any:
-    """What the gateway's last answer says as done. Raises TryAgainError like `ask`."""
+    """What the gateway's last answer says as done. Raises like `ask`."""
     for answer in ask(state, request):
         if "done" in answer:
             return answer["done"]

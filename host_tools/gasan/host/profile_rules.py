@@ -20,9 +20,11 @@ from gasan.host.profile_tables import (
     ModbusChannelTable,
 )
 from gasan.host.profiles import (
-    ORDERS,
+    COMPLEMENT,
+    FORMS,
     TYPES,
     BthomePlace,
+    Characteristic,
     Field,
     Match,
     ModbusPlace,
@@ -34,11 +36,18 @@ from gasan.host.quantities import check_quantity
 from gasan.host.shape import check
 from gasan.host.toml_file import Document, read
 from gasan.host.toml_lines import Path as Key
+from gasan.host.type_rules import Typed, bthome_type, modbus_type
 
 __all__ = ["check_profile"]
 
-_DEFAULT_TIMEOUT_MS = {"modbus": 500, "bthome": 60_000, "advert": 60_000, "mibeacon": 600_000}
-_TABLES = {"advert": ("match", "counter")}
+_DEFAULT_TIMEOUT_MS = {
+    "modbus": 500,
+    "bthome": 60_000,
+    "advert": 60_000,
+    "mibeacon": 600_000,
+    "gatt": 120_000,
+}
+_TABLES = {"advert": ("match", "counter"), "gatt": ("match",)}
 _INT64 = 1 << 63
 _ENUM_MAX = 1000  # bytes of words and numbers; a channel's meaning has to fit into one part of a birth frame
 
@@ -63,9 +72,18 @@ def _profile(document: Document, name: str) -> Profile | None:
         key: check(GroupTable, document, ("group", key), value)
         for key, value in _tables(document, "group").items()
     }
-    found = advert_rules.matches(document, _tables(document, "match")) if kind == "advert" else {}
-    if kind == "advert" and not found:
-        document.error((), _("there is no match"), _("write [match.NAME] with a company or a service"))
+    found: dict[str, Match | None] = {}
+    characteristics: tuple[Characteristic, ...] = ()
+    if kind == "advert":
+        found = advert_rules.matches(document, _tables(document, "match"))
+        if not found:
+            document.error((), _("there is no match"), _("write [match.NAME] with a company or a service"))
+    elif kind == "gatt":
+        found, characteristics = advert_rules.gatt_matches(document, _tables(document, "match"))
+        if not found:
+            document.error(
+                (), _("there is no match"), _("write [match.NAME] with a service and a characteristic")
+            )
     counter = None
     if kind == "advert" and "counter" in data:
         counter = advert_rules.counter_field(document, ("counter",), data["counter"], found)
@@ -73,6 +91,7 @@ def _profile(document: Document, name: str) -> Profile | None:
     for key, value in _tables(document, "channel").items():
         _check_name(document, ("channel", key), key)
         channels[key] = _channel(document, key, value, kind, groups.keys(), found)
+    _check_decimals(document, channels)
     if not channels:
         document.error(
             (), _("there is no channel"), _("write [channel.NAME] tables, as the format description shows")
@@ -80,15 +99,21 @@ def _profile(document: Document, name: str) -> Profile | None:
     if head is None:
         return None
     _check_defaults(document, head.default, channels.keys())
+    if head.device_information and head.kind != "gatt":
+        document.error(
+            ("profile", "device_information"),
+            _("'{key}' is only for sensors that are connected to").format(key="device_information"),
+            _('remove it, or write kind = "gatt"'),
+        )
     if head.kind != "modbus":
-        for key in ("max_registers", "gap", "period"):
+        for key in ("max_registers", "max_hole", "gap", *(() if head.kind == "gatt" else ("period",))):
             if key in head.model_fields_set:
                 document.error(
                     ("profile", key),
                     _("'{key}' is only for Modbus").format(key=key),
                     _("remove it from this profile of a sensor"),
                 )
-        if head.kind == "advert" and head.encrypted:
+        if head.kind in ("advert", "gatt") and head.encrypted:
             document.error(
                 ("profile", "encrypted"),
                 _("advertisements of a fixed layout are not encrypted"),
@@ -109,12 +134,15 @@ def _profile(document: Document, name: str) -> Profile | None:
         source=Source(head.source.title, head.source.revision, head.source.pages),
         default=tuple(head.default),
         max_registers=head.max_registers,
+        max_hole=head.max_hole,
         timeout_ms=_DEFAULT_TIMEOUT_MS[head.kind] if head.timeout is None else head.timeout,
         gap_ms=head.gap,
         period_ms=head.period,
         encrypted=head.encrypted,
+        device_information=head.device_information,
         matches=tuple(match for match in found.values() if match is not None),
         counter=counter,
+        characteristics=characteristics,
         groups={key: group.period for key, group in groups.items() if group is not None},
         channels={key: channel for key, channel in channels.items() if channel is not None},
     )
@@ -160,7 +188,7 @@ def _channel(
     found: Mapping[str, Match | None],
 ) -> ProfileChannel | None:
     path: Key = ("channel", name)
-    if kind in ("bthome", "advert", "mibeacon"):
+    if kind in ("bthome", "advert", "mibeacon", "gatt"):
         return _sensor_channel(document, name, data, kind, found)
     wired = check(ModbusChannelTable, document, path, data)
     if wired is None:
@@ -172,8 +200,18 @@ def _channel(
             _('write table = "holding" (function 3) or table = "input" (function 4)'),
         )
         return None
-    function = wired.function or (3 if wired.table == "holding" else 4)
-    words = TYPES[wired.type] // 2
+    function = wired.function or ("coil", "discrete", "holding", "input").index(wired.table or "coil") + 1
+    if (function < 3) != (wired.type == "bool"):
+        document.error(
+            (*path, "type"),
+            _("a coil or discrete input is a bool, and nothing else is"),
+            _('write type = "bool", or another table'),
+        )
+        return None
+    if wired.type == "bool":
+        wired = wired.model_copy(update={"type": "u8"})
+    typed = modbus_type(document, path, wired)
+    words = typed.length or max(1, TYPES[typed.type] // 2)
     if wired.address + words > 65536:
         document.error(
             (*path, "address"),
@@ -181,12 +219,6 @@ def _channel(
                 type=wired.type, address=wired.address
             ),
             _("write an address of at most {address}").format(address=65536 - words),
-        )
-    if words == 1 and wired.order in ("CDAB", "DCBA"):
-        document.error(
-            (*path, "order"),
-            _('order = "{order}" needs more than 16 bits').format(order=wired.order),
-            _('write "ABCD", or "BADC" when the two bytes are swapped'),
         )
     if wired.group is not None and wired.group not in groups:
         document.error(
@@ -196,9 +228,39 @@ def _channel(
             if groups
             else _('write [group.{name}] with period = "10s", or remove it').format(name=wired.group),
         )
-    return _finish(
-        document, name, wired, wired.type, ModbusPlace(function, wired.address, ORDERS[wired.order])
-    )
+    return _finish(document, name, wired, typed, ModbusPlace(function, wired.address, typed.order))
+
+
+def _check_decimals(document: Document, channels: Mapping[str, ProfileChannel | None]) -> None:
+    """Whether the channels that say how many decimals others have are there, and are plain numbers."""
+    for name, channel in channels.items():
+        if channel is None or channel.decimals is None:
+            continue
+        path: Key = ("channel", name, "decimals")
+        other = channels.get(channel.decimals)
+        if channel.decimals not in channels:
+            what = _('there is no channel "{name}"').format(name=channel.decimals)
+            document.error(path, what, instead(channel.decimals, channels.keys() - {name}))
+        elif other is not None and not (
+            other.type in ("u16", "i16", "u8", "i8")
+            and (other.num, other.den, other.off) == (1, 1, 0)
+            and not (other.form or other.missing or other.decimals or other.mask)
+        ):
+            document.error(
+                path,
+                _('the channel "{name}" is no plain number of one register').format(name=channel.decimals),
+                _("describe the register as u16, without scale, bits or missing"),
+            )
+        if (
+            channel.type not in ("u16", "i16", "u32", "i32")
+            or channel.enum
+            or (channel.mask and not channel.form)
+        ):
+            document.error(
+                path,
+                _("only whole numbers of one or two registers have decimals from elsewhere"),
+                _("remove 'decimals'"),
+            )
 
 
 def _sensor_channel(
@@ -211,32 +273,45 @@ def _sensor_channel(
         if (radio := check(BthomeChannelTable, document, path, data)) is None:
             return None
         place = BthomePlace(radio.object, radio.index)
-    elif kind == "advert":
+        typed = bthome_type(document, path, radio)
+    elif kind in ("advert", "gatt"):
         if (radio := check(FieldChannelTable, document, path, data)) is None:
             return None
-        place = advert_rules.layout_field(document, path, radio, found)
+        place, typed = advert_rules.layout_field(document, path, radio, found), _field_type(radio)
     else:
         if (radio := check(BeaconChannelTable, document, path, data)) is None:
             return None
-        place = advert_rules.beacon_field(document, path, radio)
+        place, typed = advert_rules.beacon_field(document, path, radio), _field_type(radio)
     if radio.group is not None:
         document.error(
             (*path, "group"), _("'group' is only for Modbus"), _("remove it from this profile of a sensor")
         )
-    return None if place is None else _finish(document, name, radio, radio.type, place)
+    return None if place is None else _finish(document, name, radio, typed, place)
+
+
+def _field_type(table: FieldChannelTable | BeaconChannelTable) -> Typed:
+    if bits := table.bits:
+        return Typed(table.type, 0, COMPLEMENT if bits.signed else 0, bits.shift, bits.mask)
+    type_, form = FORMS.get(table.type, (table.type, 0))
+    return Typed(type_, 0, form, None, (1 << 8 * TYPES[type_]) - 1 if form else None)
 
 
 def _finish(
-    document: Document, name: str, channel: ChannelTable, type_: str, place: ModbusPlace | BthomePlace | Field
+    document: Document,
+    name: str,
+    channel: ChannelTable,
+    typed: Typed,
+    place: ModbusPlace | BthomePlace | Field,
 ) -> ProfileChannel:
     path: Key = ("channel", name)
+    type_ = typed.type
     _check_unit(document, (*path, "unit"), channel.unit)
-    if channel.bits is not None:
+    if channel.bits is not None and type_ != "text":
         _check_bits(document, (*path, "bits"), channel.bits, type_)
     enum = _enumeration(document, (*path, "enum"), channel.enum)
     enum_ko = _enumeration(document, (*path, "enum_ko"), channel.enum_ko)
     if channel.enum:
-        _check_enumeration(document, path, channel, type_, enum, enum_ko)
+        _check_enumeration(document, path, channel, type_, enum, enum_ko, typed.form)
     elif channel.enum_ko:
         document.error((*path, "enum_ko"), _("'enum_ko' stands without 'enum'"), _("write 'enum' too"))
     num, den, off = _integers(channel.scale, channel.offset)
@@ -254,14 +329,18 @@ def _finish(
         num=num,
         den=den,
         off=off,
-        shift=channel.bits.shift if channel.bits else None,
-        mask=channel.bits.mask if channel.bits else None,
+        shift=typed.shift,
+        mask=typed.mask,
         enum=enum,
         enum_ko=enum_ko,
         writable=channel.access == "read-write",
         group=channel.group,
         label_en=channel.label_en,
         label_ko=channel.label_ko,
+        form=typed.form,
+        missing=typed.missing,
+        length=typed.length,
+        decimals=getattr(channel, "decimals", None),
     )
 
 
@@ -328,6 +407,7 @@ def _check_enumeration(
     type_: str,
     enum: Mapping[int, str],
     enum_ko: Mapping[int, str],
+    form: int,
 ) -> None:
     for key, given in (
         ("scale", channel.scale != 1),
@@ -342,7 +422,7 @@ def _check_enumeration(
         document.error(
             (*path, "enum"), _("the words of 'enum' are too long"), _("write fewer or shorter words")
         )
-    if type_.startswith("f"):
+    if type_.startswith("f") or form:
         document.error(
             (*path, "type"),
             _("'enum' does not go with type {type}").format(type=type_),

@@ -10,14 +10,21 @@ from gasan.host.problems import instead
 from gasan.host.resources import profiles_folder
 
 __all__ = [
+    "COMPLEMENT",
+    "FORMS",
+    "LONG_ORDERS",
+    "MAGNITUDE",
     "ORDERS",
+    "RSSI",
     "TYPES",
     "BthomePlace",
+    "Characteristic",
     "Field",
     "Match",
     "ModbusPlace",
     "Profile",
     "ProfileChannel",
+    "Signal",
     "Source",
     "load",
     "names",
@@ -28,6 +35,26 @@ __all__ = [
 TYPES = {"u16": 2, "i16": 2, "u32": 4, "i32": 4, "u64": 8, "i64": 8, "f32": 4, "f64": 8, "u8": 1, "i8": 1}
 # Word and byte orders as numbered in a compiled config.
 ORDERS = {"ABCD": 0, "CDAB": 1, "BADC": 2, "DCBA": 3}
+# Those of 64 bits; the first four are short for four of them.
+LONG_ORDERS = {
+    "ABCDEFGH": 0,
+    "GHEFCDAB": 1,
+    "BADCFEHG": 2,
+    "HGFEDCBA": 3,
+    "EFGHABCD": 4,
+    "CDABGHEF": 5,
+    "FEHGBADC": 6,
+    "DCBAHGFE": 7,
+}
+# Types whose number stands in an integer of another type: that type and the form (store/meaning.py).
+FORMS = {
+    "f16": ("u16", 1),
+    "bcd16": ("u16", 2),
+    "bcd32": ("u32", 2),
+    "medfloat16": ("u16", 5),
+    "medfloat32": ("u32", 5),
+}
+MAGNITUDE, COMPLEMENT = 3, 4
 
 
 @dataclass(frozen=True)
@@ -48,6 +75,11 @@ class BthomePlace:
 
 
 @dataclass(frozen=True)
+class Signal:
+    """No value of the advertisement: how strongly it was heard."""
+
+
+@dataclass(frozen=True)
 class Match:
     """How the AD structure of an advertisement is known, as a compiled config has it.
 
@@ -58,6 +90,17 @@ class Match:
     identity: bytes
     prefix: bytes
     size: int
+
+
+@dataclass(frozen=True)
+class Characteristic:
+    """Of a sensor that is connected to. service, uuid: as sent, little-endian. notify: it is not read, its
+    notifications are taken.
+    """
+
+    service: bytes
+    uuid: bytes
+    notify: bool
 
 
 @dataclass(frozen=True)
@@ -82,10 +125,15 @@ class Field:
 
 @dataclass(frozen=True)
 class ProfileChannel:
-    """One quantity. value = (raw * num + off) / den, where raw is what was read, after `shift` and `mask`."""
+    """One quantity. value = (raw * num + off) / den, where raw is what was read, after `shift` and `mask`.
+
+    type: how it is read and kept; of a text "text". form: what the bits are, else 0. missing: numbers, after
+    shift and mask, that mean "no value". decimals: the channel that says how many decimals it has. length: of
+    a text, in registers.
+    """
 
     name: str
-    place: ModbusPlace | BthomePlace | Field
+    place: ModbusPlace | BthomePlace | Field | Signal
     type: str
     unit: str
     num: int
@@ -99,11 +147,22 @@ class ProfileChannel:
     group: str | None
     label_en: str
     label_ko: str
+    form: int = 0
+    missing: tuple[int, ...] = ()
+    decimals: str | None = None
+    length: int = 0
 
     @property
     def words(self) -> int:
         """Registers that the value takes."""
-        return max(1, TYPES[self.type] // 2)
+        return self.length or max(1, TYPES[self.type] // 2)
+
+
+RSSI = ProfileChannel(
+    name="rssi", place=Signal(), type="i8", unit="dBm", num=1, den=1, off=0, shift=None, mask=None, enum={},
+    enum_ko={}, writable=False, group=None, label_en="Signal strength", label_ko="신호 세기",
+)  # fmt: skip
+"""The channel that every sensor that advertises has besides those of its profile."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +179,8 @@ class Profile:
     """One kind of device. Times in milliseconds; `groups` maps names to periods.
 
     encrypted: whether a sensor of this kind encrypts, unless the site file says otherwise. matches, counter:
-    of kind "advert".
+    of kind "advert"; matches are those of kind "gatt" too. device_information: whether one of kind "gatt" is
+    asked what it is.
     """
 
     name: str
@@ -131,12 +191,15 @@ class Profile:
     source: Source
     default: tuple[str, ...]
     max_registers: int
+    max_hole: int
     timeout_ms: int
     gap_ms: int
     period_ms: int
     encrypted: bool
+    device_information: bool
     matches: tuple[Match, ...]
     counter: Field | None
+    characteristics: tuple[Characteristic, ...]
     groups: Mapping[str, int]
     channels: Mapping[str, ProfileChannel]
 

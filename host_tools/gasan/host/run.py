@@ -18,6 +18,7 @@ from gasan.host.gateway.service import Gateway
 from gasan.host.i18n import _
 from gasan.host.picture import Picture
 from gasan.host.run_log import RunLog
+from gasan.host.store.retention import KEEP_ALL, Keep
 
 __all__ = ["Run", "check_surroundings", "check_vm", "run_site"]
 
@@ -27,7 +28,10 @@ _QUIT_AT_ONCE = 130  # like a process that SIGINT has ended
 
 @dataclass(frozen=True)
 class Run:
-    """What to run and how to show it. `seconds` None: until Ctrl-C. `note` is shown below the table."""
+    """What to run and how to show it. `seconds` None: until Ctrl-C. `note` is shown below the table.
+
+    keep: what the database keeps of the readings.
+    """
 
     title: str
     nodes: Sequence[CompiledNode]
@@ -36,6 +40,7 @@ class Run:
     seconds: float | None = None
     note: str = ""
     screenshot: Path | None = None
+    keep: Keep = KEEP_ALL
 
 
 def check_surroundings(nodes: Sequence[CompiledNode], file: Path) -> None:
@@ -74,7 +79,7 @@ async def run_site(run: Run, stop: asyncio.Event | None = None) -> Account:
     """
     stop = asyncio.Event() if stop is None else stop
     loop = asyncio.get_running_loop()
-    gateway = Gateway(run.nodes, state_dir=run.state, db_path=run.db, site=run.title)
+    gateway = Gateway(run.nodes, state_dir=run.state, db_path=run.db, site=run.title, keep=run.keep)
     picture = Picture(run.title, run.nodes, gateway.snapshot, run.note)
     log = RunLog(run.state / "gateway.log", also_stderr=not picture.live)
     _handle_signals(loop, stop, picture)

@@ -30,7 +30,7 @@ class RunLog:
         self._handlers: list[logging.Handler] = [_Counting(self)]
         with contextlib.suppress(OSError):  # the gateway itself says that the folder cannot be used
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            to_file = RotatingFileHandler(file, maxBytes=_FILE_BYTES, backupCount=1, encoding="utf-8")
+            to_file = _File(file, maxBytes=_FILE_BYTES, backupCount=1, encoding="utf-8")
             to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
             self._handlers.append(to_file)
         if also_stderr:
@@ -58,6 +58,13 @@ class RunLog:
         if self._warnings and not self._reported:
             said = ngettext("{n} warning, see {file}", "{n} warnings, see {file}", self._warnings)
             print(f"gasan: {said.format(n=self._warnings, file=self._file)}", file=sys.stderr)
+
+
+class _File(RotatingFileHandler):
+    """A full disk costs the log, and is told by the store; a traceback for each line would help nobody."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
 
 
 class _Counting(logging.Handler):

@@ -57,6 +57,8 @@ _QUALITIES = {
     "bad/disconnected": N_("not connected"),
     "bad/stale": N_("silent"),
     "bad/not-configured": N_("not configured"),
+    "bad/input": N_("made of bad values"),
+    "bad/undefined": N_("not defined"),
     "bad/exception": N_("refused"),
     "bad/illegal-function": N_("refused: function"),
     "bad/illegal-data-address": N_("refused: address"),

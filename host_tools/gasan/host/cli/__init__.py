@@ -36,7 +36,9 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Abort:
         return ExitCode.INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        from gasan.host.cli.usage import usage_text
+
+        click.echo(f"gasan: {usage_text(error)}", err=True)
         return ExitCode.WRONG_INPUT
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED

@@ -53,7 +53,8 @@ def _check_same_nodes(file: Path, wanted: list[CompiledNode], running: dict[str,
     for node in wanted:
         before = running[node.name]
         if (node.board, node.link) != (before["board"], before["link"]):
-            raise InputError(f"{_('{node} changes its board or link').format(node=node.name)}; {mend}")
+            what = _("{node} changes its board or link").format(node=node.name)
+            raise InputError(f"{what}; {mend}")
 
 
 def _show_difference(node: CompiledNode, config: str | None, changed: bool) -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import click
+from gasan.host.cli.ble_sniff import sniff
 from gasan.host.cli.options import command_options, state_option
 from gasan.host.errors import InputError
 from gasan.host.i18n import _
@@ -76,3 +77,6 @@ def _key() -> bytes:
             _("this is not a key; give 32 hexadecimal digits, as the sensor's app or flasher shows them")
         )
     return secret
+
+
+ble.add_command(sniff)

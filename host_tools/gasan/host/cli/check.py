@@ -1,6 +1,7 @@
 """`gasan check`: says everything that is wrong with a site file or a profile."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -8,12 +9,15 @@ from gasan.host import profiles
 from gasan.host.cli.exit_codes import ExitCode
 from gasan.host.cli.options import command_options, json_option
 from gasan.host.compile import CompiledNode, compile_site
+from gasan.host.endurance import Endurance, endurance
 from gasan.host.i18n import _, ngettext
-from gasan.host.line_budget import occupation
+from gasan.host.line_budget import Budget, budget
 from gasan.host.problems import FileError, Problem
 from gasan.host.profiles import Profile
+from gasan.host.quantities import duration_text
 from gasan.host.site import RtuBus, Site, load
 from gasan.host.toml_file import read
+from gasan.host.wording import bytes_text, count_text
 
 __all__ = ["check"]
 
@@ -67,18 +71,11 @@ def _checked_site(site: Site, nodes: list[CompiledNode], as_json: bool) -> int:
                 "channels": len(node.channels),
                 "config_bytes": len(node.config),
                 "revision": node.revision.hex(),
+                "flash": _flash_json(endurance(of)),
             }
-            for node in nodes
+            for node, of in zip(nodes, site.nodes, strict=True)
         ]
-        occupied = [
-            {
-                "node": node.name,
-                "bus": bus.name,
-                "baudrate": bus.baudrate,
-                "occupation": round(occupation(bus), 3),
-            }
-            for node, bus in lines
-        ]
+        occupied = [{"node": node.name, **_line_json(budget(bus))} for node, bus in lines]
         _print_json(True, site.warnings, site=site.name, nodes=described, lines=occupied)
         return ExitCode.OK
     for problem in site.warnings:
@@ -93,17 +90,101 @@ def _checked_site(site: Site, nodes: list[CompiledNode], as_json: bool) -> int:
                 revision=compiled.revision.hex(),
             )
         )
+    for of in site.nodes:
+        click.echo(_flash_text(of.name, endurance(of)))
     for node, bus in lines:
-        click.echo(
-            _("{node}/{bus}: the line is busy for about {percent} % of its time at {baudrate} baud").format(
-                node=node.name, bus=bus.name, percent=round(100 * occupation(bus)), baudrate=bus.baudrate
-            )
-        )
+        for line in _line_text(node.name, budget(bus)):
+            click.echo(line)
     untried = sorted(_profiles_not_tried(site))
     if untried:
         click.echo(_("Not yet tried on hardware: {profiles}").format(profiles=", ".join(untried)))
     click.echo(_("{file}: no mistakes").format(file=site.file))
     return ExitCode.OK
+
+
+def _flash_json(flash: Endurance) -> dict[str, object]:
+    return {
+        "frames_a_day": round(flash.frames),
+        "bytes_a_day": round(flash.size),
+        "outage_hours": round(flash.outage_hours, 1),
+        "erases_a_day": round(flash.erases),
+        "years": None if flash.years is None else round(flash.years, 1),
+    }
+
+
+def _flash_text(node: str, flash: Endurance) -> str:
+    """What a node writes in a day, and how long its spool and its flash last."""
+    wear = _("the flash is not written")
+    if flash.years is not None:
+        wear = _("the flash lasts {years} years").format(years=f"{min(flash.years, 99):.0f}")
+    kept = _("{hours} h").format(hours=f"{flash.outage_hours:.0f}")
+    if flash.outage_hours < 2:
+        kept = _("{minutes} min").format(minutes=f"{60 * flash.outage_hours:.0f}")
+    return _("{node}: {n} frames and {size} a day; {time} without a gateway are kept; {wear}").format(
+        node=node,
+        n=count_text(round(flash.frames)),
+        size=bytes_text(round(flash.size)),
+        time=kept,
+        wear=wear,
+    )
+
+
+def _line_json(line: Budget) -> dict[str, object]:
+    bus = line.bus
+    dead = line.one_dead
+    return {
+        "bus": bus.name,
+        "baudrate": bus.baudrate,
+        "parity": bus.parity,
+        "stop_bits": bus.stop_bits,
+        "occupation": round(line.share, 3),
+        "devices": [
+            {
+                "name": load.device.name,
+                "occupation": round(load.share, 3),
+                "requests": [
+                    {
+                        "function": request.function,
+                        "first": request.first,
+                        "count": request.count,
+                        "period_ms": request.period_ms,
+                        "line_ms": round(cost_ms, 2),
+                    }
+                    for request, cost_ms in zip(load.requests, load.cost_ms, strict=True)
+                ],
+            }
+            for load in line.loads
+        ],
+        "one_dead": dead and {"device": dead[1].device.name, "occupation": round(dead[0], 3)},
+    }
+
+
+def _line_text(node: str, line: Budget) -> Iterator[str]:
+    """A line's occupation, what each device has of it, and the worst case with a dead one."""
+    bus = line.bus
+    yield _("{node}/{bus}: {percent} % of the line's time at {baudrate} {form}").format(
+        node=node,
+        bus=bus.name,
+        percent=_percent(line.share),
+        baudrate=bus.baudrate,
+        form=f"8{bus.parity[0].upper()}{bus.stop_bits}",
+    )
+    for each in line.loads:
+        n = len(each.requests)
+        said = ngettext("  {device} {percent} %, {n} request", "  {device} {percent} %, {n} requests", n)
+        yield said.format(device=each.device.name, percent=_percent(each.share), n=n)
+    if line.one_dead is not None:
+        share, dead = line.one_dead
+        if share <= line.share:
+            yield _("  with one dead device not more: what is asked in vain takes little of the line")
+            return
+        yield _("  with one dead device at worst {percent} % ({device}: {wait} for each try)").format(
+            percent=_percent(share), device=dead.device.name, wait=duration_text(dead.device.timeout_ms)
+        )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.1f}"
 
 
 def _profiles_not_tried(site: Site) -> set[str]:

@@ -13,5 +13,6 @@ class ExitCode(IntEnum):
     WRONG_INPUT = 2  # the command line, a site file or a profile is wrong
     UNTRUSTED = 3  # something is not authentic
     ROLLED_BACK = 4  # the node did not come up with the new config and took the old one back
+    CONTRADICTION = 5  # the account: a node's counters and the store do not agree
     INTERNAL = 70  # a fault in gasan itself
     INTERRUPTED = 130  # a second Ctrl-C, or Ctrl-C in anything that does not run until Ctrl-C

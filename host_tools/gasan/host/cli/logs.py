@@ -1,14 +1,17 @@
-"""`gasan logs`: what a node says on its console and in its log."""
+"""`gasan logs`: what a node says on its console and in its log, and what it left behind when it crashed."""
 
 from collections import deque
+from contextlib import closing
 from pathlib import Path
 
 import click
-from gasan.host.cli.options import command_options, state_option
+from gasan.host.cli.options import command_options, database, database_options
+from gasan.host.cli.times import local_time
 from gasan.host.control_client import ask
 from gasan.host.errors import InputError
 from gasan.host.i18n import _
 from gasan.host.problems import instead
+from gasan.host.store import crashes, open_reader
 
 __all__ = ["logs"]
 
@@ -19,9 +22,15 @@ __all__ = ["logs"]
 @click.option(
     "--lines", type=click.IntRange(min=1), default=100, show_default=True, help=_("So many of the last.")
 )
-@state_option
+@click.option(
+    "--crash", is_flag=True, help=_("Print the tracebacks that the node left behind when it crashed.")
+)
+@database_options
 @command_options
-def logs(node: str, follow: bool, lines: int, state: Path) -> None:
+def logs(node: str, follow: bool, lines: int, crash: bool, state: Path, db: Path | None) -> None:
+    if crash:
+        _print_crashes(node, database(state, db))
+        return
     if follow:
         for answer in ask(state, {"do": "logs", "node": node, "follow": True}):
             if "line" in answer:
@@ -37,3 +46,20 @@ def logs(node: str, follow: bool, lines: int, state: Path) -> None:
         what = _('there is no log of a node "{node}" in {folder}').format(node=node, folder=file.parent)
         mend = instead(node, known) if known else _("name the gateway's folder with --state")
         raise InputError(f"{what}; {mend}") from None
+
+
+def _print_crashes(node: str, db: Path) -> None:
+    with closing(open_reader(db)) as connection:
+        known = sorted(name for (name,) in connection.execute("SELECT name FROM node"))
+        if node not in known:
+            what = _('nothing is stored of a node "{name}"').format(name=node)
+            mend = instead(node, known) if known else _("the gateway has to run first")
+            raise InputError(f"{what}; {mend}")
+        found = crashes(connection, node)
+    if not found:
+        click.echo(_("{node} has left no crash behind.").format(node=node))
+    for crash in found:
+        start = _("start {ordinal}").format(ordinal="?" if crash.ordinal is None else crash.ordinal)
+        click.echo(f"{local_time(crash.time_ms)}  {start} ({crash.boot})")
+        for line in crash.text.splitlines():
+            click.echo(f"  {''.join(c if c.isprintable() else chr(0xFFFD) for c in line)}")

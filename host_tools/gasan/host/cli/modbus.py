@@ -9,7 +9,7 @@ from gasan.host.i18n import _
 __all__ = ["modbus"]
 
 # Each is a module modbus_NAME of this package with a command of that name.
-_VERBS = ("scan", "explore")
+_VERBS = ("scan", "explore", "health")
 
 
 class _Verbs(click.Group):
@@ -26,7 +26,9 @@ class _Verbs(click.Group):
         return command
 
 
-@click.group(cls=_Verbs, help=_("Find Modbus devices, and what stands in them. Only reads."))
+@click.group(
+    cls=_Verbs, help=_("Find Modbus devices, what stands in them, and what is wrong with a line. Only reads.")
+)
 @command_options
 def modbus() -> None:
     pass

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from gasan.host.cli.exit_codes import ExitCode
 from gasan.host.cli.options import command_options, json_option
 from gasan.host.cli.progress import progress_bar
+from gasan.host.cli.through import check_where, node_options
 from gasan.host.errors import InputError, TryAgainError
 from gasan.host.i18n import _
 from gasan.host.modbus.blocks import FUNCTIONS, Reading, read_again, read_range
 from gasan.host.modbus.draft import choose, draft
 from gasan.host.modbus.explore_text import manual_number, meanings, number_text, register_lines, seen_lines
+from gasan.host.modbus.node_line import NodeLine
 from gasan.host.modbus.ports import Asker, SerialLine, TcpLine, is_serial, parse_host
 from gasan.host.modbus.scan import identify
 from gasan.host.modbus.seen import Candidate, Seen, Snapshot, parse_seen, rank
@@ -35,7 +38,8 @@ _CANDIDATES = 10  # of each value, in JSON
         "It only reads."
     )
 )
-@click.argument("where", metavar="PORT|HOST[:PORT]")
+@click.argument("where", metavar="[PORT|HOST[:PORT]]", required=False)
+@node_options
 @click.option("--unit", type=click.IntRange(1, 255), required=True, help=_("Unit number of the device."))
 @click.option("--table", type=click.Choice(list(FUNCTIONS)), help=_("Only these registers; otherwise both."))
 @click.option("--from", "first", default="0", show_default=True, help=_("First address, as on the wire."))
@@ -78,9 +82,14 @@ _CANDIDATES = 10  # of each value, in JSON
     help=_("Milliseconds until the device begins to answer."),
 )
 @json_option
+@click.pass_context
 @command_options
 def explore(
-    where: str,
+    context: click.Context,
+    where: str | None,
+    node: str | None,
+    bus: str | None,
+    state: Path,
     unit: int,
     table: str | None,
     first: str,
@@ -108,7 +117,14 @@ def explore(
     interrupted = False
     identity = None
     snapshots: list[Snapshot] = []
-    with _open(where, setting) as line:
+    check_where(where, node)
+    given = any(
+        context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        for name in ("baud", "parity", "stop_bits")
+    )
+    with (
+        _open(str(where), setting) if node is None else NodeLine(state, node, bus, setting if given else None)
+    ) as line:
         try:
             _read_all(line, unit, readings, low, high, timeout_s)
             snapshots = [{reading.table: reading.registers for reading in readings}]

@@ -2,13 +2,16 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import click
 from gasan.host.cli.exit_codes import ExitCode
 from gasan.host.cli.options import command_options, json_option
 from gasan.host.cli.progress import progress_bar
+from gasan.host.cli.through import check_where, node_options
 from gasan.host.i18n import _
+from gasan.host.modbus.node_line import NodeLine
 from gasan.host.modbus.order import Timing
 from gasan.host.modbus.ports import SerialLine, TcpLine, is_serial, parse_host
 from gasan.host.modbus.scan import Device, Progress, Report, Scan
@@ -36,7 +39,8 @@ _TCP_TIMEOUT_MS = 1000
         "nothing on a line on which somebody else speaks. Ctrl-C shows what was found so far."
     )
 )
-@click.argument("where", metavar="PORT|HOST[:PORT]")
+@click.argument("where", metavar="[PORT|HOST[:PORT]]", required=False)
+@node_options
 @click.option("--baud", default=",".join(map(str, BAUDRATES)), help=_("Baud rates, for example 9600,19200."))
 @click.option("--parity", default=",".join(PARITIES), show_default=True, help=_("Parities: none, even, odd."))
 @click.option("--stop-bits", default="1", show_default=True, help=_("Stop bits: 1, 2 or 1,2."))
@@ -59,7 +63,10 @@ _TCP_TIMEOUT_MS = 1000
 @json_option
 @command_options
 def scan(
-    where: str,
+    where: str | None,
+    node: str | None,
+    bus: str | None,
+    state: Path,
     baud: str,
     parity: str,
     stop_bits: str,
@@ -69,8 +76,13 @@ def scan(
     force: bool,
     as_json: bool,
 ) -> int:
-    if not is_serial(where):
-        return _scan_tcp(where, units, timeout_ms or _TCP_TIMEOUT_MS, as_json)
+    check_where(where, node)
+    through = None if node is None else NodeLine(state, node, bus)
+    if through is not None:
+        where = f"{node} {through.name}"
+    assert where is not None
+    if through.tcp if through is not None else not is_serial(where):
+        return _scan_tcp(where, through, units, timeout_ms or _TCP_TIMEOUT_MS, as_json)
     settings = [
         Setting(rate, letter, stop)
         for rate in parse_bauds(baud)
@@ -81,7 +93,7 @@ def scan(
     timing = Timing() if timeout_ms is None else Timing(timeout_ms / 1000, 2.5 * timeout_ms / 1000)
     start = time.monotonic()
     interrupted = False
-    with SerialLine(where, settings[0]) as line, progress_bar() as bar:
+    with through or SerialLine(where, settings[0]) as line, progress_bar() as bar:
         task = bar.add_task("", total=None)
 
         def watch(progress: Progress) -> None:
@@ -106,11 +118,11 @@ def scan(
     return _code(interrupted, bool(report.devices))
 
 
-def _scan_tcp(where: str, units: str | None, timeout_ms: int, as_json: bool) -> int:
+def _scan_tcp(where: str, through: NodeLine | None, units: str | None, timeout_ms: int, as_json: bool) -> int:
     chosen = list(TCP_UNITS) if units is None else parse_units(units, most=255)
     report = TcpReport()
     interrupted = False
-    with TcpLine(*parse_host(where)) as line, progress_bar() as bar:
+    with through or TcpLine(*parse_host(where)) as line, progress_bar() as bar:
         task = bar.add_task("", total=len(chosen))
 
         def watch(done: int, unit: int) -> None:

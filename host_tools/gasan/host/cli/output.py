@@ -9,6 +9,9 @@ from gasan.host.account_text import account_text
 __all__ = ["print_account"]
 
 
-def print_account(account: Account, as_json: bool) -> None:
-    """The account on stdout: one JSON object, or words and figures."""
-    click.echo(json.dumps(account.as_dict(), ensure_ascii=False) if as_json else account_text(account))
+def print_account(account: Account, as_json: bool, *, details: bool = False) -> None:
+    """The account on stdout: one JSON object, or words and figures; details: of each channel too."""
+    if as_json:
+        click.echo(json.dumps(account.as_dict(details=details), ensure_ascii=False))
+    else:
+        click.echo(account_text(account, details=details))

@@ -19,8 +19,11 @@ VERBS = (
     "apply",
     "tail",
     "readings",
+    "write",
+    "writes",
     "logs",
     "account",
+    "db",
     "maintenance",
     "ble",
     "bench",
@@ -49,7 +52,7 @@ class _Verbs(click.Group):
     ),
     epilog=_(
         "Exit codes: 0 done, 1 failed for now, 2 wrong input, 3 not authentic, 4 rolled back, "
-        "70 internal error, 130 interrupted."
+        "5 an account that does not add up, 70 internal error, 130 interrupted."
     ),
 )
 @click.version_option(version("gasan"), "--version", prog_name="gasan")

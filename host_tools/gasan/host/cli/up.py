@@ -10,6 +10,7 @@ from gasan.host.compile import compile_site
 from gasan.host.i18n import _
 from gasan.host.run import Run, check_surroundings, run_site
 from gasan.host.site import load
+from gasan.host.store.retention import Keep
 
 __all__ = ["up"]
 
@@ -30,5 +31,7 @@ def up(file: Path, state: Path, db: Path | None, seconds: float | None, as_json:
         click.echo(str(problem), err=True)
     nodes = compile_site(site)
     check_surroundings(nodes, file)
-    run = Run(site.name, nodes, state, database(state, db), seconds)
+    run = Run(
+        site.name, nodes, state, database(state, db), seconds, keep=Keep(site.keep_days, site.max_bytes)
+    )
     print_account(asyncio.run(run_site(run)), as_json)

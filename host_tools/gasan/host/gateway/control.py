@@ -1,6 +1,7 @@
 """The gateway's control socket: one JSON object per line; the command line asks, the gateway answers.
 
-A connection carries one request, ``{"do": verb, ...}``, and then answers. The last one has the key "done", or
+A connection carries one request, ``{"do": verb, ...}``, and then answers ("who" is set here, not by the
+asker). The last one has the key "done", or
 "rolled_back" (why), or "error" (a sentence). Only the owner of the state folder can open the socket.
 """
 
@@ -9,17 +10,20 @@ import contextlib
 import json
 import logging
 import os
+import pwd
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from gasan.host.errors import GasanError
+from gasan.host.errors import GasanError, InputError
 
 __all__ = ["Answers", "ControlServer", "control_path", "socket_address"]
 
 _REQUEST_MAX: Final = 1 << 17
+_NO_LOGIN: Final = 0xFFFFFFFF
 _SUN_PATH_MAX: Final = 100
 
 Answers = AsyncIterator[dict[str, Any]]
@@ -100,6 +104,7 @@ class ControlServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = json.loads(await reader.readline())
+            request["who"] = _account(writer)
             answers = self._verbs[request["do"]](request)
         except (ValueError, KeyError, TypeError, asyncio.LimitOverrunError):
             await _say(
@@ -119,12 +124,27 @@ class ControlServer:
                 raise result
 
 
+def _account(writer: asyncio.StreamWriter) -> str:
+    """Who asks, as the kernel says: the account that logged in, else the one whose process it is."""
+    uid = os.getuid()  # where the kernel does not say: only the owner can open the socket
+    if hasattr(socket, "SO_PEERCRED"):
+        taken = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        pid, uid, _gid = struct.unpack("3i", taken)
+        with contextlib.suppress(OSError, ValueError):
+            login = int(Path(f"/proc/{pid}/loginuid").read_text())
+            uid = uid if login == _NO_LOGIN else login
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 async def _answer(answers: Answers, writer: asyncio.StreamWriter) -> None:
     try:
         async for answer in answers:
             await _say(writer, answer)
     except GasanError as error:
-        await _say(writer, {"error": str(error)})
+        await _say(writer, {"error": str(error), "input": isinstance(error, InputError)})
 
 
 async def _say(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:

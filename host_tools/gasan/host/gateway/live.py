@@ -154,7 +154,7 @@ def shown_value(meaning: Meaning, raw: Raw | None) -> Shown:
     label = meaning.text(raw)
     if label is not None:
         return label
-    if isinstance(raw, int):
+    if isinstance(raw, int) and not (meaning.form or meaning.decimals):
         decimals = len(str(meaning.den)) - 1
         if meaning.den == 10**decimals:
             return Decimal(((raw >> meaning.shift) & meaning.mask) * meaning.num + meaning.off).scaleb(

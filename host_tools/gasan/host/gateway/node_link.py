@@ -15,6 +15,7 @@ from gasan.host.gateway.logs import NodeLog
 from gasan.host.i18n import _
 from gasan.host.keys import NodeKey
 from gasan.host.link import (
+    NO_ANSWER,
     ClockEstimator,
     CommandResult,
     Event,
@@ -31,7 +32,8 @@ from gasan.host.link import (
     Text,
     TimeSample,
 )
-from gasan.host.link.serial import PortState, SerialPort
+from gasan.host.link.clock import BURST, EXCHANGE_MS, ClockMapping
+from gasan.host.link.ports import MakePort, PortState
 from gasan.host.store import counters
 from gasan.host.store.dating import NodeMapping
 from gasan.host.store.ingest import Ingest, Outcome, Receipt
@@ -49,10 +51,10 @@ SENSOR_KEYS_KIND: Final = 2
 """The kind of a PUT that carries the keys of BLE sensors, locked."""
 
 _TICK_S: Final = 0.1
-_BURST: Final = 8
-"""Time exchanges at the start of a session."""
+_ANSWER_S: Final = 35.0
+_BETTER: Final = 0.8
+"""By so much the rate must be known better before what was sampled before the contact is dated anew."""
 
-_EXCHANGE_MS: Final = 10_000
 _NOTES_MS: Final = 10_000
 """Status and clock are written with the next frame, or after this time."""
 
@@ -77,19 +79,21 @@ class Running:
 
 
 class NodeLink:
-    """Serves one node on one serial port until `run` is cancelled. Use it in one event loop."""
+    """Serves one node on one port until `run` is cancelled. Use it in one event loop."""
 
     def __init__(
         self,
         name: str,
         key: NodeKey,
-        port_path: str,
+        make_port: MakePort,
         writer: StoreWriter,
         live: LiveView,
         node_log: NodeLog,
         gateway_clock: Callable[[], int],
     ) -> None:
-        """`gateway_clock()` is the id of the row that dates this machine's monotonic time."""
+        """`make_port` gets what to call with bytes and with states. `gateway_clock()` is the id of the row
+        that dates this machine's monotonic time.
+        """
         self.name = name
         self.key = key
         self.log = node_log
@@ -100,7 +104,7 @@ class NodeLink:
         self._writer = writer
         self._live = live
         self._gateway_clock = gateway_clock
-        self._port = SerialPort(port_path, self._received, self._port_state)
+        self._port = make_port(self._received, self._port_state)
         self._session = GatewaySession(self._session_key, writer.store_id, mono_ms(), stored=self._stored)
         self._have: OrderedDict[bytes, Acknowledgement] = OrderedDict()  # by boot, the newest first
         self._waiting = 0
@@ -109,6 +113,8 @@ class NodeLink:
         self._clocks: dict[bytes, ClockEstimator] = {}
         self._former: tuple[bytes, dict[int, int]] = b"", {}
         self._burst = 0
+        self._mapped: ClockMapping | None = None  # the latest, of the boot in session
+        self._contact = NodeMapping(0, 0, 0, 0)
         self._asked_ms = 0
         self._noted_ms = 0
         self._notes: dict[str, Callable[[Ingest], None]] = {}
@@ -130,9 +136,9 @@ class NodeLink:
 
     def offset_ms(self, boot: bytes, node_ms: int) -> int | None:
         """Gateway-monotonic minus node-monotonic at that moment of a boot; None while unknown."""
-        clock = self._clocks.get(boot)
-        mapped = clock.map(node_ms) if clock is not None else None
-        return None if mapped is None else mapped[0] - node_ms
+        if self._mapped is None or boot not in self._clocks:
+            return None
+        return self._mapped.at(node_ms) - node_ms
 
     async def run(self) -> None:
         """Keeps the port and the session until cancelled; then says good-bye."""
@@ -172,7 +178,10 @@ class NodeLink:
         self._results[number] = answer
         self._send()
         try:
-            return await answer
+            async with asyncio.timeout(_ANSWER_S):
+                return await answer
+        except TimeoutError:  # the port is closed, and no time passes for the session
+            return CommandResult(number, NO_ANSWER, "the node did not answer")
         finally:
             self._results.pop(number, None)
 
@@ -206,7 +215,7 @@ class NodeLink:
         while True:
             now = mono_ms()
             self._take(self._session.tick(now))
-            if self._session.up and now - self._asked_ms >= (_EXCHANGE_MS if self._burst <= 0 else 1000):
+            if self._session.up and now - self._asked_ms >= (EXCHANGE_MS if self._burst <= 0 else 1000):
                 self._ask_time(now)
             if self._notes and now - self._noted_ms >= _NOTES_MS:
                 self._write_notes()
@@ -274,8 +283,9 @@ class NodeLink:
             self._write_notes(at_once=True)  # of the boot that has ended
             self._former = next(iter(self._clocks), b""), self.status
             self._clocks = {boot: ClockEstimator()}
+            self._mapped = None
             self.status = {}
-        self._burst = _BURST
+        self._burst = BURST
         self._ask_time(mono_ms())
         self._writer.post(lambda ingest: self._note_session(ingest, boot), self._runs)
 
@@ -370,18 +380,29 @@ class NodeLink:
         clock = self._clocks.get(boot) if boot is not None else None
         if boot is None or clock is None:
             return
-        first = clock.map(sample.t3) is None
+        first = self._mapped is None
         clock.add(sample)
-        mapped = clock.map(sample.t3)
+        mapped = self._mapped = clock.mapping(sample.t3)
         assert mapped is not None
-        mapping = NodeMapping(sample.t3, self._gateway_clock(), *mapped)
+        mapping = _stored_mapping(mapped, self._gateway_clock())
         self._notes["clock"] = lambda ingest: ingest.set_node_clock(self.key.node_id, boot, mapping)
+        self._note_contact(boot, clock, mapping, first)
         if self._burst > 0:
             self._burst -= 1
             self._ask_time(mono_ms())
         if first or self._burst == 0:
             self._burst -= 1
             self._write_notes()
+
+    def _note_contact(self, boot: bytes, clock: ClockEstimator, now: NodeMapping, first: bool) -> None:
+        """What was sampled before the first contact is dated from there, better as the rate gets known."""
+        if first:
+            self._contact = now
+        elif now.drift_ppm <= self._contact.drift_ppm * _BETTER:
+            mapped = clock.mapping(self._contact.node_ms)
+            assert mapped is not None
+            self._contact = contact = _stored_mapping(mapped, now.gateway)
+            self._notes["contact"] = lambda ingest: ingest.refine_contact(self.key.node_id, boot, contact)
 
     # -- notes
 
@@ -408,3 +429,8 @@ class NodeLink:
                 self._write_notes()
 
         self._writer.post(make, done)
+
+
+def _stored_mapping(mapped: ClockMapping, gateway: int) -> NodeMapping:
+    m = mapped
+    return NodeMapping(m.node_ms, gateway, m.gateway_ms, m.err_ms, m.rate_ppb, m.drift_ppm)

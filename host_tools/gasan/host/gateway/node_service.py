@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gasan.host.compile import CompiledNode
 from gasan.host.errors import GasanError, InputError, TryAgainError
@@ -17,10 +17,15 @@ from gasan.host.gateway.logs import NodeLog
 from gasan.host.gateway.node_link import SENSOR_KEYS_KIND, NodeLink
 from gasan.host.i18n import _
 from gasan.host.keys import NodeKey
+from gasan.host.link.ports import MakePort
+from gasan.host.link.serial import SerialPort
 from gasan.host.sensor_keys import SensorKeys
 from gasan.host.store import counters
 from gasan.host.store.meaning import config_meanings
 from gasan.host.store.writer import StoreWriter
+
+if TYPE_CHECKING:
+    from gasan.host.ble.adapter import Adapter
 
 __all__ = ["NodeService"]
 
@@ -30,6 +35,7 @@ _KEYS_S: Final = 5.0
 """Between two looks at the keys of sensors."""
 
 _SERIAL: Final = "serial:"
+_BLE: Final = "ble:"
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +51,7 @@ class NodeService:
         writer: StoreWriter,
         live: LiveView,
         gateway_clock: Callable[[], int],
+        adapter: "Callable[[], Adapter]",
     ) -> None:
         """Raises InputError when the node's link is of a kind that is not known here."""
         self.node = node
@@ -54,8 +61,9 @@ class NodeService:
         self._live = live
         self._sensor_keys = SensorKeys(state_dir / "keys", node.name)
         self._board = VirtualNode(node, key, state_dir / "nodes" / node.name) if node.link is None else None
-        self.port = str(self._board.port) if self._board is not None else _serial_path(node)
-        self.link = NodeLink(node.name, key, self.port, writer, live, self.log, gateway_clock)
+        self.port, make_port = _port(node, self._board, adapter)
+        """The serial port; None for a node that is linked otherwise."""
+        self.link = NodeLink(node.name, key, make_port, writer, live, self.log, gateway_clock)
         self._starting = self._board is not None
         self._detail = ""
         self._open = asyncio.Event()
@@ -240,12 +248,21 @@ class NodeService:
         )
 
 
-def _serial_path(node: CompiledNode) -> str:
-    assert node.link is not None
-    if not node.link.startswith(_SERIAL):
+def _port(
+    node: CompiledNode, board: VirtualNode | None, adapter: "Callable[[], Adapter]"
+) -> tuple[str | None, MakePort]:
+    """The serial port, if it is one, and what makes the port."""
+    link = node.link or ""
+    if link.startswith(_BLE):
+        from gasan.host.link.ble import BlePort
+
+        target = link.removeprefix(_BLE)
+        return None, lambda on_data, on_state: BlePort(target, on_data, on_state, adapter())
+    if board is None and not link.startswith(_SERIAL):
         raise InputError(
-            _("{node}: no link of the kind {link}; serial:PATH is known").format(
+            _("{node}: no link of the kind {link}; serial:PATH and ble:NAME are known").format(
                 node=node.name, link=node.link
             )
         )
-    return node.link.removeprefix(_SERIAL)
+    path = link.removeprefix(_SERIAL) if board is None else str(board.port)
+    return path, lambda on_data, on_state: SerialPort(path, on_data, on_state)

@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import cbor2
 from gasan.host.compile import CompiledNode
-from gasan.host.errors import InputError
+from gasan.host.errors import InputError, TryAgainError
 from gasan.host.gateway.apply import ApplyState, Progress
 from gasan.host.gateway.clock import ClockReading, machine_boot, mono_ms, read_clock
 from gasan.host.gateway.control import Answers, ControlServer, control_path
@@ -16,11 +19,16 @@ from gasan.host.gateway.live import LiveView, NodeState, Snapshot
 from gasan.host.gateway.lock import state_lock
 from gasan.host.gateway.node_service import NodeService
 from gasan.host.gateway.tail import tail_rows
+from gasan.host.gateway.writing import WriteDesk
 from gasan.host.i18n import _
 from gasan.host.keys import KeyStore
 from gasan.host.link import CommandResult
-from gasan.host.store.ingest import Receipt
+from gasan.host.store.ingest import Ingest, Receipt
+from gasan.host.store.retention import KEEP_ALL, Keep, Retention
 from gasan.host.store.writer import StoreWriter
+
+if TYPE_CHECKING:
+    from gasan.host.ble.adapter import Adapter
 
 __all__ = ["Gateway"]
 
@@ -31,6 +39,7 @@ _RESTART_S: Final = 5.0
 _CLOCK_S: Final = 10.0
 _CLOCK_STEP_MS: Final = 5
 _QUEUE_MAX: Final = 1000
+_RETIRE_S: Final = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +48,23 @@ class Gateway:
     """Runs a site. `run` once; `snapshot` at any time."""
 
     def __init__(
-        self, nodes: Sequence[CompiledNode], *, state_dir: Path, db_path: Path, site: str = ""
+        self,
+        nodes: Sequence[CompiledNode],
+        *,
+        state_dir: Path,
+        db_path: Path,
+        site: str = "",
+        keep: Keep = KEEP_ALL,
     ) -> None:
         self._nodes = tuple(nodes)
         self._state_dir = state_dir
         self._db_path = db_path
         self._site = site
+        self._keep_readings = keep
         self._live = LiveView()
         self._services: dict[str, NodeService] = {}
         self._writer: StoreWriter | None = None
+        self._desk: WriteDesk | None = None
         self._clock_row = 0
         self._clock = read_clock()
 
@@ -71,8 +88,10 @@ class Gateway:
             keys = KeyStore(self._state_dir / "keys")
             writer = self._writer = StoreWriter(self._db_path, keys)
             await writer.start()
+            self._desk = WriteDesk(writer)
             try:
                 await self._set_clock(read_clock())
+                adapter = functools.cache(_adapter)
                 for node in self._nodes:
                     self._services[node.name] = NodeService(
                         node,
@@ -81,6 +100,7 @@ class Gateway:
                         writer,
                         self._live,
                         lambda: self._clock_row,
+                        adapter,
                     )
                 control = ControlServer(control_path(self._state_dir), self._verbs())
                 await control.start()
@@ -96,14 +116,19 @@ class Gateway:
     async def _serve(self, stop: asyncio.Event, writer: StoreWriter) -> None:
         running = [asyncio.create_task(self._keep(service)) for service in self._services.values()]
         clock = asyncio.create_task(self._watch_clock())
+        retiring = asyncio.create_task(self._retire(writer))
         stopped = asyncio.create_task(stop.wait())
         failed = asyncio.create_task(writer.failure())
         try:
-            await asyncio.wait((*running, clock, stopped, failed), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                (*running, clock, retiring, stopped, failed), return_when=asyncio.FIRST_COMPLETED
+            )
             if not failed.done():
+                if self._desk is not None:
+                    await self._desk.close()
                 await asyncio.gather(*(service.finish(_FINISH_S) for service in self._services.values()))
         finally:
-            tasks = (*running, clock, stopped, failed)
+            tasks = (*running, clock, retiring, stopped, failed)
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -117,8 +142,26 @@ class Gateway:
             try:
                 await service.run()
             except Exception:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():  # a clean-up has failed, and it ends all the same
+                    log.exception("node %s: unexpected error at its end", service.node.name)
+                    return
                 log.exception("node %s: unexpected error; it is started again", service.node.name)
                 await asyncio.sleep(_RESTART_S)
+
+    async def _retire(self, writer: StoreWriter) -> None:
+        """Takes away what is too old or too much, a little at a time, so that frames are stored between."""
+        retention = Retention(self._keep_readings)
+        while True:
+            # By a clock that nobody has set, everything might be too old.
+            clock = read_clock()
+            now_ms = clock.utc_ms if clock.synchronised else 0
+            more = await writer.call(partial(_retire_some, retention, now_ms))
+            if not more:
+                if retention.frames:
+                    log.info("%d frames with %d readings were retired", retention.frames, retention.readings)
+                    retention.frames = retention.readings = 0
+                await asyncio.sleep(_RETIRE_S)
 
     # -- time
 
@@ -154,6 +197,9 @@ class Gateway:
             "logs": self._do_logs,
             "apply": self._do_apply,
             "command": self._do_command,
+            "write": self._do_write,
+            "lines": self._do_lines,
+            "ask": self._do_ask,
             "maintenance": self._do_maintenance,
             "resume": self._do_resume,
         }
@@ -274,11 +320,56 @@ class Gateway:
             raise InputError(str(error)) from error
         yield {"done": {"status": result.status, "text": result.text}}
 
+    async def _do_write(self, request: dict[str, Any]) -> Answers:
+        service = self._service(request)
+        device, channel, value = (str(request.get(key)) for key in ("device", "channel", "value"))
+        dry_run = request.get("dry_run") is not False
+        assert self._desk is not None
+        yield {"done": await self._desk.write(service, device, channel, value, request["who"], dry_run)}
+
+    async def _do_lines(self, request: dict[str, Any]) -> Answers:
+        config = self._service(request).config
+        lines = [
+            {"name": name, "tcp": kind == 1} for kind, name, *_rest in cbor2.loads(config)[3] if kind < 2
+        ]
+        yield {"done": {"lines": lines}}
+
+    async def _do_ask(self, request: dict[str, Any]) -> Answers:
+        """One read for commissioning; the node itself refuses whatever is no read."""
+        service = self._service(request)
+        if not service.link.up:
+            raise TryAgainError(_("{node} is not connected").format(node=service.node.name))
+        try:
+            question = bytes.fromhex(request["request"])
+            setting = [int(value) for value in request["setting"]]
+            unit, timeout_ms = int(request["unit"]), int(request["timeout_ms"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(_("this is not a question for {node}").format(node=service.node.name)) from error
+        result = await service.link.command(
+            "ask", str(request.get("line")), unit, question, timeout_ms, setting
+        )
+        yield {"done": {"status": result.status, "text": result.text}}
+
     async def _do_maintenance(self, request: dict[str, Any]) -> Answers:
         service = self._service(request)
+        if service.port is None:
+            what = _("{node} is linked by Bluetooth; connect its USB cable and use mpremote")
+            raise InputError(what.format(node=service.node.name))
         told = await service.maintenance()
         yield {"done": {"port": service.port, "told": told}}
 
     async def _do_resume(self, request: dict[str, Any]) -> Answers:
         self._service(request).resume()
         yield {"done": {}}
+
+
+def _adapter() -> "Adapter":
+    """The Bluetooth adapter; bleak is loaded only for nodes that are linked by it."""
+    from gasan.host.ble.adapter import Adapter
+    from gasan.host.link.ble import SERVICE
+
+    return Adapter(SERVICE)
+
+
+def _retire_some(retention: Retention, now_ms: int, ingest: Ingest) -> bool:
+    return retention.step(ingest.database, now_ms)

@@ -10,12 +10,12 @@ import errno
 import logging
 import os
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 
 import serial
+from gasan.host.link.ports import PortState
 
-__all__ = ["PortState", "SerialPort"]
+__all__ = ["SerialPort"]
 
 _RETRY_S = 0.5
 _READ_SIZE = 65_536
@@ -24,16 +24,17 @@ _WRITE_MAX = 4_096  # bytes that may wait: a node takes 256 at a time
 _log = logging.getLogger(__name__)
 
 
-class PortState(Enum):
-    """What a port is up to; the value is a sentence for its user, with `{path}`."""
-
-    OPEN = "{path} is open"
-    MISSING = "no such port: {path}; is the cable plugged in?"
-    BUSY = "{path} is in use by another program; close it there"
-    FORBIDDEN = "permission denied for {path}: add yourself to group dialout (sudo usermod -aG dialout $USER)"
-    LOST = "{path} is gone; waiting for it to come back"
-    FAILED = "{path} cannot be opened as a serial port"
-    CLOSED = "{path} is closed"
+_SENTENCES = {
+    PortState.OPEN: "{path} is open",
+    PortState.MISSING: "no such port: {path}; is the cable plugged in?",
+    PortState.BUSY: "{path} is in use by another program; close it there",
+    PortState.FORBIDDEN: (
+        "permission denied for {path}: add yourself to group dialout (sudo usermod -aG dialout $USER)"
+    ),
+    PortState.LOST: "{path} is gone; waiting for it to come back",
+    PortState.FAILED: "{path} cannot be opened as a serial port",
+    PortState.CLOSED: "{path} is closed",
+}
 
 
 class SerialPort:
@@ -95,7 +96,7 @@ class SerialPort:
     def _tell(self, state: PortState) -> None:
         if state is not self.state and not (self.state is PortState.LOST and state is PortState.MISSING):
             self.state = state
-            self._on_state(state, state.value.format(path=self.path))
+            self._on_state(state, _SENTENCES[state].format(path=self.path))
 
     def _open(self) -> PortState:
         try:

@@ -10,7 +10,6 @@ authenticated by a key of the node; what is refused is counted in `counters` and
 The spec is protocols/link.md.
 """
 
-import hashlib
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -18,14 +17,9 @@ from dataclasses import dataclass, field
 
 from gasan.host.link.chunks import Chunks, Lines, as_text, tail_text
 from gasan.host.link.events import (
-    NO_ANSWER,
-    SESSION_ENDED,
-    CommandResult,
     Event,
     FrameReceived,
     Log,
-    PutDone,
-    PutProgress,
     SessionDown,
     SessionUp,
     Status,
@@ -33,6 +27,7 @@ from gasan.host.link.events import (
     Text,
     TimeSample,
 )
+from gasan.host.link.requests import BODY_MAX, Requests
 from gasan.wire import cbor, cobs
 from gasan.wire import link as wire
 from gasan.wire.cose import Hmac, equal
@@ -50,39 +45,16 @@ Stored = tuple[bytes, int, Sequence[tuple[int, int]]]
 """(boot, next, ranges): all frames before `next` are stored, and those of the inclusive ranges."""
 
 _HELLO_MS = 1_000
+_HELLO_MAX_MS = 8_000  # between two on a slow line
 _ASK_MS = 10_000  # HELLOs are sent for so long after the port has opened or a node has spoken
 _SILENT_MS = 5_000  # without a valid packet the peer is dead
 _DOUBT_MS = 1_500  # a live node says something each second
 _KEEPALIVE_MS = 2_000
 _CREDIT_MS = 1_000  # an unreported byte is taken for seen after that
-_PUT_MS = 1_500
-_PUT_TRIES = 10  # without progress
-_COMMAND_MS = 2_000
-_COMMAND_LIMIT_MS = 30_000
 _TIME_MS = 5_000  # an exchange that took longer says nothing
 _NOISE = "noise"  # a reason beside those of the wire
 _CHUNK_MAX = wire.HEAD + FRAME_MAX + wire.MAC + 16  # between two zeros
-_BODY_MAX = (wire.NODE_PACKET_MAX - 2) // 4 * 3 - wire.HEAD - wire.MAC
-
-
-@dataclass(slots=True)
-class _Put:
-    kind: int
-    hash: bytes
-    blob: bytes
-    offset: int = 0
-    node_id: bytes | None = None  # that it was begun with
-    sent_ms: int | None = None
-    tries: int = 0  # since the offset last grew
-
-
-@dataclass(slots=True)
-class _Command:
-    id: int
-    body: bytes
-    asked_ms: int
-    boot: bytes | None = None  # that it was sent to
-    sent_ms: int | None = None
+_NONCES = 4  # of HELLOs, the last ones: a reply may be on its way when the next HELLO is sent
 
 
 @dataclass(slots=True)
@@ -123,8 +95,11 @@ class GatewaySession:
         self._stored = stored
         self._now = now_ms
         self._peer: _Peer | None = None
-        self._nonce = b""
+        self._nonce = b""  # of the HELLO of which the reply is waited for
+        self._nonces: deque[bytes] = deque(maxlen=_NONCES)
         self._hello_ms: int | None = None
+        self._hello_gap_ms = _HELLO_MS
+        self._late = False  # a reply came after the next HELLO
         self._ask_until = now_ms + _ASK_MS
         self._strangers: set[tuple[bytes, int]] = set()
 
@@ -132,8 +107,7 @@ class GatewaySession:
         self._sent_ms = now_ms
         self._time_wanted = False
         self._time_id = int.from_bytes(rng(2), "big")
-        self._puts: deque[_Put] = deque()
-        self._commands: deque[_Command] = deque()
+        self._requests = Requests(rng)
 
         self._chunks = Chunks(_CHUNK_MAX)
         self._lines = Lines()
@@ -178,21 +152,14 @@ class GatewaySession:
 
     def put(self, kind: int, blob: bytes) -> bytes:
         """Send a blob to the node; returns its hash (8 bytes of SHA-256), which the events about it carry."""
-        digest = hashlib.sha256(blob).digest()[:8]
-        self._puts.append(_Put(kind, digest, blob))
-        return digest
+        return self._requests.put(kind, blob)
 
     def command(self, name: str, *args: object) -> int:
         """Have the node do something, once; returns the id that the CommandResult will carry.
 
         Raises ValueError if name and arguments do not fit into a packet to a node.
         """
-        number = int.from_bytes(self._rng(4), "big")
-        body = cbor.dumps([number, name, list(args)])
-        if len(body) > _BODY_MAX:
-            raise ValueError(f"the command {name!r} takes {len(body)} bytes, a packet holds {_BODY_MAX}")
-        self._commands.append(_Command(number, body, self._now))
-        return number
+        return self._requests.command(name, args, self._now)
 
     def bye(self) -> list[Event]:
         """End the session in order."""
@@ -206,6 +173,8 @@ class GatewaySession:
         self._output.clear()
         self._chunks.clear()
         self._hello_ms = None
+        self._hello_gap_ms = _HELLO_MS
+        self._late = False
         self._nonce = b""
         self._ask_until = now_ms + _ASK_MS
         return self._drop("port closed") + [Text(line) for line in self._lines.end()]
@@ -224,31 +193,20 @@ class GatewaySession:
         self._now = now_ms
         events: list[Event] = []
         peer = self._peer
-        if peer is not None and now_ms - peer.heard_ms > (_SILENT_MS if peer.confirmed else _HELLO_MS):
+        if peer is not None and now_ms - peer.heard_ms > _SILENT_MS:
             self._ask_until = now_ms + _ASK_MS
             events += self._drop("silent")
             peer = None
-        doubtful = peer is None or now_ms - peer.heard_ms > _DOUBT_MS
-        due = self._hello_ms is None or now_ms - self._hello_ms >= _HELLO_MS
+        doubtful = peer is None or not peer.confirmed or now_ms - peer.heard_ms > _DOUBT_MS
+        due = self._hello_ms is None or now_ms - self._hello_ms >= self._hello_gap_ms
         if doubtful and due and now_ms < self._ask_until:
             self._hello()
         if peer is not None and peer.confirmed and now_ms - self._sent_ms >= _KEEPALIVE_MS:
             self._time_wanted = True
-        events += self._give_up()
+        events += self._requests.give_up(now_ms)
         for chunk in self._chunks.waiting(now_ms):
             events += self._chunk(chunk)
         events += [Text(line) for line in self._lines.waiting(now_ms)]
-        return events
-
-    def _give_up(self) -> list[Event]:
-        """End the requests that a node does not answer."""
-        events: list[Event] = []
-        for command in [c for c in self._commands if self._now - c.asked_ms > _COMMAND_LIMIT_MS]:
-            self._commands.remove(command)
-            events.append(CommandResult(command.id, NO_ANSWER, "the node did not answer"))
-        if self._puts and self._puts[0].tries > _PUT_TRIES:
-            put = self._puts.popleft()
-            events.append(PutDone(put.kind, put.hash, False, f"the node stays at byte {put.offset}"))
         return events
 
     # Receiving
@@ -293,6 +251,7 @@ class GatewaySession:
         events: list[Event] = []
         if not peer.confirmed:
             peer.confirmed = True
+            self._hello_gap_ms = _HELLO_MS
             self._ask_until = self._now
             events += self._confirmed(peer)
         if kind == wire.DATA:
@@ -333,7 +292,11 @@ class GatewaySession:
             return self._stranger(node_id, generation)
         k_link = Hmac(wire.link_key(key))
         if not self._nonce or not equal(k_link.tag(signed, self._nonce, self._store_id), tag):
-            raise wire.LinkError(wire.FORGED)
+            if not any(equal(k_link.tag(signed, nonce, self._store_id), tag) for nonce in self._nonces):
+                raise wire.LinkError(wire.FORGED)
+            self._late = True
+            self._ask_until = self._now + _ASK_MS
+            raise wire.LinkError(wire.STALE)
         context = wire.context(self._nonce, nonce_n, node_id, boot, self._store_id, generation)
         session = wire.Session(k_link, context, False)
         self._nonce = b""  # a reply to it is valid once
@@ -346,25 +309,15 @@ class GatewaySession:
         entries: list[list[object]] = []
         for boot, next_seq, ranges in self._stored(node_id):
             entry = _entry(boot, next_seq, ranges)
-            if len(cbor.dumps([[*entries, entry]])) > _BODY_MAX:
+            if len(cbor.dumps([[*entries, entry]])) > BODY_MAX:
                 break
             entries.append(entry)
         return cbor.dumps([entries])
 
     def _confirmed(self, peer: _Peer) -> list[Event]:
-        """A session stands. Requests outlive a session, but not the boot (commands) or the node (puts)."""
-        events: list[Event] = [SessionUp(peer.node_id, peer.generation, peer.boot)]
-        for command in [c for c in self._commands if c.boot not in (None, peer.boot)]:
-            self._commands.remove(command)
-            events.append(CommandResult(command.id, SESSION_ENDED, "the node started again before an answer"))
-        for put in [p for p in self._puts if p.node_id not in (None, peer.node_id)]:
-            self._puts.remove(put)
-            events.append(PutDone(put.kind, put.hash, False, "another node speaks on the port"))
-        for command in self._commands:
-            command.sent_ms = None
-        for put in self._puts:
-            put.sent_ms = None
-        return events
+        """A session stands."""
+        up = SessionUp(peer.node_id, peer.generation, peer.boot)
+        return [up, *self._requests.begin(peer.node_id, peer.boot)]
 
     def _message(self, peer: _Peer, kind: int, body: bytes) -> list[Event]:
         if kind == wire.STATUS:
@@ -384,12 +337,9 @@ class GatewaySession:
         elif kind == wire.TIME_RESP:
             return self._timed(peer, *value)
         elif kind == wire.PUT_ACK:
-            return self._put_answered(*value)
+            return self._requests.put_answered(*value)
         elif kind == wire.RESULT:
-            for command in self._commands:
-                if command.id == value[0]:
-                    self._commands.remove(command)
-                    return [CommandResult(*value)]
+            return self._requests.done(*value)
         return []
 
     def _timed(self, peer: _Peer, number: int, t2: int, t3: int) -> list[Event]:
@@ -399,27 +349,16 @@ class GatewaySession:
             return []
         return [TimeSample(t1, t2, t3, self._now)]
 
-    def _put_answered(self, kind: int, digest: bytes, offset: int, status: int) -> list[Event]:
-        put = self._puts[0] if self._puts else None
-        if put is None or (put.kind, put.hash) != (kind, digest):
-            return []
-        if status == wire.PUT_COMPLETE or status == wire.PUT_REFUSED or offset > len(put.blob):
-            self._puts.popleft()
-            ok = status == wire.PUT_COMPLETE
-            return [PutDone(kind, digest, ok, "" if ok else "the node refused it")]
-        if offset == put.offset:
-            return []
-        if offset > put.offset:
-            put.tries = 0
-        put.offset = offset
-        put.sent_ms = None
-        return [PutProgress(kind, digest, offset, len(put.blob))]
-
     # Sending
 
     def _hello(self) -> None:
+        """Ask, with a new nonce; less often after an answer that the next HELLO had overtaken."""
+        if self._late:
+            self._late = False
+            self._hello_gap_ms = min(2 * self._hello_gap_ms, _HELLO_MAX_MS)
         self._hello_ms = self._now
         self._nonce = self._rng(16)
+        self._nonces.append(self._nonce)
         body = cbor.dumps([wire.VERSION, self._nonce, self._store_id])
         self._output.append(_wire(bytes((wire.HELLO,)) + body))
 
@@ -446,22 +385,7 @@ class GatewaySession:
             peer.times[self._time_id] = now
             while len(peer.times) > 4:
                 del peer.times[next(iter(peer.times))]
-        if self._commands:
-            command = self._commands[0]
-            if command.sent_ms is None or now - command.sent_ms >= _COMMAND_MS:
-                if not self._send(peer, wire.COMMAND, command.body):
-                    return
-                command.sent_ms = now
-                command.boot = peer.boot
-        if self._puts:
-            put = self._puts[0]
-            if put.sent_ms is None or now - put.sent_ms >= _PUT_MS:
-                data = put.blob[put.offset : put.offset + wire.PUT_CHUNK]
-                body = cbor.dumps([put.kind, put.hash, len(put.blob), put.offset, data])
-                if self._send(peer, wire.PUT, body):
-                    put.sent_ms = now
-                    put.node_id = peer.node_id
-                    put.tries += 1
+        self._requests.send(lambda kind, body: self._send(peer, kind, body), peer.node_id, peer.boot, now)
 
     def _send(self, peer: _Peer, kind: int, body: bytes) -> bool:
         """Send a packet, unless the node could not hold it; WELCOME comes first and BYE last, regardless."""

@@ -292,7 +292,7 @@ def _open_error(port: str, error: Exception) -> GasanError:
     if code in (errno.EBUSY, errno.EAGAIN):
         said = _("{port} is in use by another program; stop it first (a gateway, for example)")
         return TryAgainError(said.format(port=port))
-    if isinstance(error, ValueError) or isinstance(error.__context__, termios.error):
+    if code == errno.EISDIR or isinstance(error, ValueError) or isinstance(error.__context__, termios.error):
         said = _("{port} is not a serial port; see the list with: ls /dev/serial/by-id")
         return InputError(said.format(port=port))
     return TryAgainError(_("{port} cannot be opened ({reason})").format(port=port, reason=str(error)))

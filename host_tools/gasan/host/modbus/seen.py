@@ -44,6 +44,7 @@ _FLOAT_SCALE_BITS = {0: 0, -3: -2, 3: -4}
 _ASTRAY_BITS = -8  # some reading was far from the display
 _MOVES_BITS = {True: 2, False: -6}  # changed, where the display was seen to move
 _STAYS_BITS = {True: -6, False: 1}  # changed, where the display stood still
+_EXACT_BITS = 3  # one float in eight is exactly what is displayed: a whole number, a set point
 _NAMED_BITS = 10  # the manual's number leads there
 _FAMILY_BITS, _TABLE_BITS, _CLOSE_BITS = 3, 1, 1
 _FAMILY_WITHIN = 6  # bits below the best that still support others
@@ -121,12 +122,12 @@ def parse_seen(text: str) -> Seen:
     match = _SEEN.fullmatch(text.strip())
     if match is None:
         what = _('"{text}" is not a value').format(text=text)
-        raise InputError(
-            f"{what}; {_('write it as it is displayed: 23.4, or voltage=230.2V, or 230.2@30001')}"
-        )
+        mend = _("write it as it is displayed: 23.4, or voltage=230.2V, or 230.2@30001")
+        raise InputError(f"{what}; {mend}")
     if not Decimal(match["number"]):
         what = _('"{text}" says nothing, since zeros stand everywhere').format(text=text)
-        raise InputError(f"{what}; {_('read off another value')}")
+        mend = _("read off another value")
+        raise InputError(f"{what}; {mend}")
     name = match["name"] or ""
     if name:
         try:
@@ -238,9 +239,13 @@ def _candidate(
     if fit is Fit.NEAR and abs(value - Fraction(seen.number)) * _APART > abs(Fraction(seen.number)):
         return None
     width = 2 * _slack(seen) if fit is Fit.NEAR else seen.step
+    matches = _matches(form, near[best], width / scale)
+    if fit is Fit.EXACT:
+        # Among all the doubles that show as "15", 15.0 itself is far from being only one of 2^49.
+        matches = min(matches, _EXACT_BITS)
     score = (
         sum(map(_rarity, words))
-        - _matches(form, near[best], width / scale)
+        - matches
         + _usual(form)
         + (_SIGNED_BITS if form.type[0] == "i" and near[best] < 0 else 0)
         + _scale_bits(form, power, seen)

@@ -4,13 +4,19 @@ from typing import Final
 
 __all__ = [
     "COMMITTED",
+    "DEVICE",
     "DROPPED",
+    "DROPPED_OF",
+    "FIRST_TURNAROUND",
+    "FOREIGN",
     "MISSED",
     "NAMES",
     "NEXT_SEQ",
     "SAMPLED",
     "SPOOL_BYTES",
     "SPOOL_FRAMES",
+    "STRAYS",
+    "TURNAROUNDS",
     "UPTIME_MS",
 ]
 
@@ -22,6 +28,22 @@ SPOOL_FRAMES: Final = 5
 SPOOL_BYTES: Final = 6
 NEXT_SEQ: Final = 10
 UPTIME_MS: Final = 11
+DEVICE: Final = 55
+"""The first channel of the device of which the keys up to 69 tell."""
+
+FOREIGN: Final = 59
+"""Requests of another master that were heard on the device's line."""
+
+FIRST_TURNAROUND: Final = 62
+STRAYS: Final = 69
+
+TURNAROUNDS: Final = ("8ms", "16ms", "32ms", "64ms", "128ms", "256ms", "longer")
+"""Up to how long a device may take for an answer to be counted under a key from FIRST_TURNAROUND on."""
+
+DROPPED_OF: Final = 1 << 16
+"""In health frames: this plus a channel's number is the key of what rules left out of that channel. Over all
+channels they add up to `DROPPED`.
+"""
 
 NAMES: Final = {
     SAMPLED: "readings_sampled",
@@ -43,5 +65,19 @@ NAMES: Final = {
     17: "adverts_dropped",
     18: "loop_lateness_ms",
     19: "resets",
+    20: "task_restarts",
     21: "adverts_refused",
+    30: "sessions",
+    DEVICE: "device",
+    56: "device_timeouts",
+    57: "device_crc_errors",
+    58: "device_misfits",
+    FOREIGN: "device_foreign_requests",
+    60: "device_disconnected",
+    61: "device_exceptions",
+    **{
+        key: f"device_answers_{name}"
+        for key, name in zip(range(FIRST_TURNAROUND, STRAYS), TURNAROUNDS, strict=True)
+    },
+    STRAYS: "device_strays",
 }

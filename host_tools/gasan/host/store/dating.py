@@ -10,7 +10,7 @@ from typing import Final
 
 from gasan.host.store.registry import Boot, Clock
 
-__all__ = ["SEGMENT_MS", "NodeMapping", "clock_for", "set_gateway_clock", "set_node_clock"]
+__all__ = ["SEGMENT_MS", "NodeMapping", "clock_for", "refine_contact", "set_gateway_clock", "set_node_clock"]
 
 SEGMENT_MS: Final = 60_000
 """A mapping row serves so long; then a new one begins, since the two clocks drift apart."""
@@ -45,9 +45,9 @@ def set_gateway_clock(
     return int(row[0])
 
 
-def set_node_clock(db: sqlite3.Connection, boot: Boot, mapping: NodeMapping) -> None:
+def set_node_clock(db: sqlite3.Connection, boot: Boot, mapping: NodeMapping) -> bool:
     """Refines the boot's newest row, or begins the next one; the first one dates the frames that came
-    before it.
+    before it. Returns whether it was the first.
     """
     m, clock = mapping, boot.clock
     if clock is not None and clock.gateway == m.gateway and 0 <= m.node_ms - clock.from_ms < SEGMENT_MS:
@@ -57,7 +57,7 @@ def set_node_clock(db: sqlite3.Connection, boot: Boot, mapping: NodeMapping) -> 
             (m.node_ms, m.gateway_ms, m.err_ms, m.rate_ppb, m.drift_ppm, clock.id),
         )
         clock.node_ms = m.node_ms
-        return
+        return False
     row_id = db.execute(
         "INSERT INTO node_clock (boot, from_ms, node_ms, gateway, gateway_ms, err_ms, rate_ppb, drift_ppm)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -66,7 +66,25 @@ def set_node_clock(db: sqlite3.Connection, boot: Boot, mapping: NodeMapping) -> 
     assert row_id is not None
     boot.clock = Clock(row_id, m.node_ms, m.node_ms, m.gateway)
     if clock is None:
-        db.execute("UPDATE frame SET clock = ? WHERE boot = ? AND clock IS NULL", (row_id, boot.id))
+        db.execute("UPDATE frame SET clock = ? WHERE boot = ?", (row_id, boot.id))
+        db.execute("DELETE FROM node_clock WHERE boot = ? AND bounded", (boot.id,))
+    return clock is None
+
+
+def refine_contact(db: sqlite3.Connection, boot: Boot, mapping: NodeMapping) -> None:
+    """Puts a better mapping into the boot's first row, by which the frames before the first contact are
+    dated; but not over one of another gateway clock, or that is better still.
+    """
+    m = mapping
+    db.execute(
+        "UPDATE node_clock SET node_ms = ?1, gateway_ms = ?2, err_ms = ?3, rate_ppb = ?4, drift_ppm = ?5"
+        " WHERE id = (SELECT id FROM node_clock WHERE boot = ?6 ORDER BY from_ms LIMIT 1)"
+        " AND id <> ?7 AND gateway = ?8 AND drift_ppm > ?5",
+        (
+            m.node_ms, m.gateway_ms, m.err_ms, m.rate_ppb, m.drift_ppm,
+            boot.id, boot.clock.id if boot.clock is not None else None, m.gateway,
+        ),
+    )  # fmt: skip
 
 
 def clock_for(db: sqlite3.Connection, boot: Boot, mono: int) -> int | None:

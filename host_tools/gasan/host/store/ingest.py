@@ -5,7 +5,6 @@ that is not authentic or not well-formed is counted and never stored; one with t
 frame is dropped when it is the same, and set aside as a conflict when it is not.
 """
 
-import json
 import logging
 import sqlite3
 import time
@@ -15,14 +14,18 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol
 
-from gasan.host.store import counters, dating
-from gasan.host.store.meaning import Meaning, config_meanings, parse_birth
+from gasan.host.store import bounds, dating
+from gasan.host.store.config_devices import modbus_devices
+from gasan.host.store.meaning import config_meanings, parse_birth
+from gasan.host.store.notes import Notes, check, note_figures
 from gasan.host.store.open import Store, unavailable
 from gasan.host.store.ranges import Acknowledgement, Ranges
-from gasan.host.store.registry import Boot, Layout, Node, Registry, Revision
-from gasan.host.store.samples import Group, SampleWriter
+from gasan.host.store.registry import Boot, Layout, Node, Registry
+from gasan.host.store.samples import Group, SampleWriter, judged
+from gasan.host.store.seal import sealed
+from gasan.host.store.waiting import Waiting, layouts_of
 from gasan.wire.cose import Hmac
-from gasan.wire.frame import BIRTH, BOOT, CRASH, DATA, HEALTH, TOMBSTONE, FrameError, frame_key
+from gasan.wire.frame import BIRTH, DATA, FrameError, frame_key
 from gasan.wire.frame_reader import Frame, expand, parse, split, verify
 from gasan.wire.link import RANGES_MAX
 
@@ -30,9 +33,11 @@ __all__ = ["Ingest", "Keys", "Outcome", "Receipt"]
 
 log = logging.getLogger(__name__)
 
-_I64_MAX: Final = (1 << 63) - 1
 _CONFLICTS_KEPT: Final = 1000
-_DECODED_AT_ONCE: Final = 256
+_AT_FAULT: Final = (
+    sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError
+)  # fmt: skip
+"""What SQLite says of a change that cannot be made, however often it is tried."""
 
 
 class Keys(Protocol):
@@ -90,19 +95,27 @@ class Ingest:
         self._registry = Registry(self._db, keys.name)
         self._samples = SampleWriter(self._db)
         self._tally: Counter[tuple[int, str]] = Counter()
+        self._unbounded: set[int] = set()  # nodes of which starts may get a date by those around them
+        self._notes = Notes(self._db, self._registry, self._unbounded)
+        self._waiting = Waiting(self._db, self._registry, self._samples)
         self._next_frame = 0
-        self._undecoded: dict[int, int] | None = None
 
     @property
     def store_id(self) -> bytes:
         return self._store.id
+
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The store's connection, in the store's thread."""
+        return self._db
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing, and on disk when it returns.
 
         Raises StoreUnavailableError when the database cannot be written now, StoreDamagedError when it is
-        damaged. Then nothing of it has happened, and the caller may try the same again.
+        damaged. Then nothing of it has happened, and the caller may try the same again. Any other error is
+        that of a change which cannot be made.
         """
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -111,6 +124,9 @@ class Ingest:
             yield
             self._save()
             self._db.execute("COMMIT")
+        except _AT_FAULT:
+            self._roll_back()
+            raise
         except sqlite3.Error as error:
             self._roll_back()
             raise unavailable(self._store.path, error) from error
@@ -145,7 +161,7 @@ class Ingest:
         node = self._registry.node(node_id)
         try:
             frame = parse(payload)
-            _check(frame)
+            check(frame)
         except FrameError:
             return self._refuse(Outcome.BAD_SHAPE, data, node_id, node.id)
         boot = self._registry.boot(node, frame.boot)
@@ -167,7 +183,7 @@ class Ingest:
     def figures(self, node_id: bytes, boot_id: bytes, values: Mapping[int, int]) -> None:
         """Notes the counters of a status message or health frame; the highest ones stay."""
         boot = self._registry.boot(self._registry.node(node_id), boot_id)
-        _note_figures(boot, values)
+        note_figures(boot, values)
 
     def welcome(self, node_id: bytes, most: int) -> list[tuple[bytes, int, Ranges]]:
         """(boot, next, ranges) of at most `most` of the node's boots, the newest first: what the store has
@@ -190,32 +206,69 @@ class Ingest:
 
     def learn_config(self, node_id: bytes, revision_id: bytes, config: bytes) -> None:
         """Learns what the channels of a compiled config mean, as a birth would tell. Raises ValueError."""
-        self._learn(self._registry.node(node_id), revision_id, config_meanings(config))
+        node = self._registry.node(node_id)
+        self._waiting.learn(node, revision_id, config_meanings(config))
+        revision = self._registry.revision(node, revision_id)
+        self._db.executemany(
+            "INSERT OR IGNORE INTO modbus_device (revision, first, device, line, kind, unit, setting)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(revision.id, *row) for row in modbus_devices(config)],
+        )
+
+    def write_asked(self, row: Sequence[Any]) -> int:
+        """Records who asks for a write, before it is sent; returns its number.
+
+        It is past those of all outcomes too: damage may have taken the request of one.
+        """
+        number = self._db.execute(
+            "INSERT INTO write_request (id, time_ms, node, device, channel, who, value, raw, boot)"
+            " VALUES (1 + max(coalesce((SELECT max(id) FROM write_request), 0),"
+            " coalesce((SELECT max(request) FROM write_outcome), 0)), ?, ?, ?, ?, ?, ?, ?, ?)",
+            row,
+        ).lastrowid
+        assert number is not None
+        return number
+
+    def write_ended(self, row: Sequence[Any]) -> None:
+        """Records what became of a write: (number, time, outcome, old, new, detail)."""
+        self._db.execute(
+            "INSERT INTO write_outcome (request, time_ms, outcome, old, new, detail)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            row,
+        )
 
     def set_gateway_clock(self, machine_boot: str, mono_ms: int, utc_ms: int, synchronised: bool) -> int:
         """Sets the one row that turns this machine's monotonic time into UTC; returns its id."""
+        self._unbounded.update(
+            row[0]
+            for row in self._db.execute(
+                "SELECT node FROM boot JOIN node_clock ON node_clock.boot = boot.id WHERE bounded"
+                " UNION SELECT node FROM boot JOIN frame ON frame.boot = boot.id WHERE clock IS NULL"
+            )
+        )
         return dating.set_gateway_clock(self._db, machine_boot, mono_ms, utc_ms, synchronised)
 
     def set_node_clock(self, node_id: bytes, boot_id: bytes, mapping: dating.NodeMapping) -> None:
         """Sets how this start's monotonic time maps to the gateway's, and dates the frames that wait for
         it.
         """
-        dating.set_node_clock(self._db, self._registry.boot(self._registry.node(node_id), boot_id), mapping)
+        boot = self._registry.boot(self._registry.node(node_id), boot_id)
+        if dating.set_node_clock(self._db, boot, mapping):
+            self._unbounded.add(boot.node.id)
+
+    def refine_contact(self, node_id: bytes, boot_id: bytes, mapping: dating.NodeMapping) -> None:
+        """Sets a better mapping of the first contact with this start, by which all before it is dated."""
+        boot = self._registry.boot(self._registry.node(node_id), boot_id)
+        dating.refine_contact(self._db, boot, mapping)
 
     @property
     def decodable(self) -> bool:
         """Whether `decode` may have something to do: frames that came before their meaning."""
-        return bool(self._undecoded)
+        return self._waiting.decodable
 
     def decode(self) -> None:
         """Decodes some of the frames that were stored before their meaning was known."""
-        for revision_id, after in list((self._undecoded or {}).items())[:1]:
-            last = self._decode(revision_id, after)
-            assert self._undecoded is not None
-            if last is None:
-                del self._undecoded[revision_id]
-            else:
-                self._undecoded[revision_id] = last
+        self._waiting.decode()
 
     # -- one frame
 
@@ -279,133 +332,52 @@ class Ingest:
         end = frame.mono
         for _, times, _, _ in groups:
             end = max(end, *times)
+        layouts = layouts_of(revision, groups)
+        groups = judged(groups, layouts or ())
+        told = frame.seq, frame.kind, frame.count, frame.n_readings, frame.mono, end - frame.mono
+        head = boot.id, *told, revision.id, len(data)
+        if layouts:
+            crc = self._samples.add(frame_id, frame.mono, groups, layouts).close(head, tag)
+        else:
+            crc = sealed(head, tag, ())
         clock = dating.clock_for(self._db, boot, frame.mono)
+        if clock is None and boot.id != node.current:
+            self._unbounded.add(node.id)
         self._db.execute(
-            "INSERT INTO frame VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (frame_id, boot.id, frame.seq, frame.kind, frame.count, frame.n_readings, frame.mono,
-             end - frame.mono, revision.id, len(data), tag, clock),
-        )  # fmt: skip
+            "INSERT INTO frame VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (frame_id, *head, tag, clock, crc),
+        )
         self._next_frame += 1
         boot.stored.add(frame.seq)
         boot.counted = max(boot.counted, frame.count + frame.n_readings)
         boot.committed = max(boot.committed, boot.counted)
         boot.dirty = True
-        if frame.kind != DATA:
-            self._note(node, boot, frame, frame_id)
-            return (), ()
-        layouts = _layouts(revision, groups)
-        if layouts is None:
-            self._db.execute("INSERT INTO undecoded VALUES (?, ?)", (frame_id, payload))
-            return (), ()
-        self._samples.add(frame_id, frame.mono, groups, layouts)
-        return groups, layouts
-
-    def _note(self, node: Node, boot: Boot, frame: Frame, frame_id: int) -> None:
-        content = frame.content
-        if frame.kind == BOOT:
-            self._note_boot(node, boot, content)
-        elif frame.kind == BIRTH:
-            self._learn(node, frame.rev, parse_birth(content))
-        elif frame.kind == TOMBSTONE:
-            reason, of, first, last, readings, mono_from, mono_to, counts = content
-            lost = self._registry.boot(node, bytes(of))
-            lost.gone.add_range(first, last)
-            lost.dirty = True
-            pairs = list(zip(counts[::2], counts[1::2], strict=True))
-            self._db.execute(
-                "INSERT INTO tombstone VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (frame_id, lost.id, reason, first, last, readings, mono_from, mono_to, json.dumps(pairs)),
-            )
-        elif frame.kind == HEALTH:
-            _note_figures(boot, content)
-            self._db.execute("INSERT INTO event VALUES (?, ?)", (frame_id, json.dumps(content)))
-        elif frame.kind == CRASH:
-            self._db.execute("INSERT INTO event VALUES (?, ?)", (frame_id, content))
-
-    def _note_boot(self, node: Node, boot: Boot, content: dict[int, Any]) -> None:
-        boot.ordinal = content[1]
-        self._db.execute(
-            "UPDATE boot SET reset_cause = ?, firmware = ?, board = ?, config_state = ? WHERE id = ?",
-            (content[5], content[6], content[7], content[8], boot.id),
-        )
-        if content[2] is not None:
-            previous = self._registry.boot(node, bytes(content[2]))
-            if previous.ordinal is None:  # until its own boot frame arrives
-                previous.ordinal = content[1] - 1
-                previous.dirty = True
-            self._db.execute(
-                "UPDATE boot SET closed = 1, last_seq = ?, final_count = ? WHERE id = ?",
-                (content[3], content[4], previous.id),
-            )
-
-    # -- meaning
-
-    def _learn(self, node: Node, revision_id: bytes, meanings: Iterable[Meaning]) -> None:
-        revision = self._registry.revision(node, revision_id)
-        try:
-            new = self._registry.learn(revision, meanings)
-        except ValueError as error:
-            log.error(
-                "node %s, config revision %s: %s; the first meaning stays",
-                node.name,
-                revision_id.hex(),
-                error,
-            )
-            return
-        if new and self._undecoded is not None:
-            waiting = self._db.execute(
-                "SELECT 1 FROM undecoded JOIN frame ON frame.id = undecoded.frame"
-                " WHERE frame.revision = ? LIMIT 1",
-                (revision.id,),
-            ).fetchone()
-            if waiting:
-                self._undecoded[revision.id] = 0
-
-    def _decode(self, revision_id: int, after: int) -> int | None:
-        rows = self._db.execute(
-            "SELECT frame.id, payload FROM undecoded JOIN frame ON frame.id = undecoded.frame"
-            " WHERE frame.revision = ? AND frame.id > ? ORDER BY frame.id LIMIT ?",
-            (revision_id, after, _DECODED_AT_ONCE),
-        ).fetchall()
-        revision = self._revision(revision_id)
-        for frame_id, payload in rows:
-            frame = parse(payload)
-            groups = list(expand(frame))
-            layouts = _layouts(revision, groups)
-            if layouts is not None:
-                self._samples.add(frame_id, frame.mono, groups, layouts)
-                self._db.execute("DELETE FROM undecoded WHERE frame = ?", (frame_id,))
-        return rows[-1][0] if len(rows) == _DECODED_AT_ONCE else None
-
-    def _revision(self, row_id: int) -> Revision:
-        node_id, revision_id = self._db.execute(
-            "SELECT node_id, revision FROM revision JOIN node ON node.id = revision.node"
-            " WHERE revision.id = ?",
-            (row_id,),
-        ).fetchone()
-        return self._registry.revision(self._registry.node(node_id), revision_id)
+        if frame.kind == BIRTH:
+            self._waiting.learn(node, frame.rev, parse_birth(frame.content))
+        elif frame.kind != DATA:
+            self._notes.take(node, boot, frame, frame_id)
+        elif layouts is None:
+            self._waiting.add(frame_id, payload)
+        else:
+            return groups, layouts
+        return (), ()
 
     # -- the transaction
 
     def _recall(self) -> None:
         (last,) = self._db.execute("SELECT coalesce(max(id), 0) FROM frame").fetchone()
         self._next_frame = last + 1
-        self._undecoded = dict.fromkeys(
-            (
-                row[0]
-                for row in self._db.execute(
-                    "SELECT DISTINCT frame.revision FROM undecoded JOIN frame ON frame.id = undecoded.frame"
-                )
-            ),
-            0,
-        )
+        self._waiting.recall()
 
     def _save(self) -> None:
         self._samples.flush()
         self._registry.save_boots()
+        for node in self._unbounded:
+            bounds.bound_boots(self._db, node)
+        self._unbounded.clear()
         if self._tally:
             self._db.executemany(
-                "INSERT INTO tally VALUES (?, ?, ?)"
+                "INSERT INTO tally (node, what, n) VALUES (?, ?, ?)"
                 " ON CONFLICT (node, what) DO UPDATE SET n = n + excluded.n",
                 [(*key, n) for key, n in self._tally.items()],
             )
@@ -417,54 +389,6 @@ class Ingest:
         self._registry.forget()
         self._samples.clear()
         self._tally.clear()
+        self._unbounded.clear()
         self._next_frame = 0
-        self._undecoded = None
-
-
-def _layouts(revision: Revision, groups: Sequence[Group]) -> list[Layout] | None:
-    """The layout of each group; None while the meaning of any channel is unknown."""
-    layouts = []
-    for numbers, _, _, _ in groups:
-        layout = revision.layout(numbers)
-        if layout is None:
-            return None
-        layouts.append(layout)
-    return layouts
-
-
-def _note_figures(boot: Boot, values: Mapping[int, int]) -> None:
-    boot.sampled = max(boot.sampled, values.get(counters.SAMPLED, 0))
-    boot.committed = max(boot.committed, values.get(counters.COMMITTED, 0))
-    boot.missed = max(boot.missed, values.get(counters.MISSED, 0))
-    boot.dropped = max(boot.dropped, values.get(counters.DROPPED, 0))
-    boot.uptime_ms = max(boot.uptime_ms, values.get(counters.UPTIME_MS, 0))
-    if values.get(counters.SPOOL_FRAMES) == 0 and counters.NEXT_SEQ in values:
-        boot.settled_seq = max(boot.settled_seq or 0, values[counters.NEXT_SEQ])
-        boot.settled_count = max(boot.settled_count or 0, values.get(counters.COMMITTED, 0))
-    boot.dirty = True
-
-
-def _check(frame: Frame) -> None:
-    """Raises FrameError for what the wire format allows and the database could not hold."""
-    if max(frame.seq, frame.count + frame.n_readings, frame.mono) > _I64_MAX:
-        raise FrameError("a number of more than 63 bits")
-    if frame.kind not in (DATA, BIRTH) and _largest(frame.content) > _I64_MAX:
-        raise FrameError("a number of more than 63 bits in the content")
-    if frame.kind == TOMBSTONE and frame.content[2] > frame.content[3]:
-        raise FrameError("a tombstone whose sequence numbers are not in order")
-    if frame.kind == BIRTH:
-        try:
-            parse_birth(frame.content)
-        except ValueError as error:
-            raise FrameError(str(error)) from error
-
-
-def _largest(content: Any) -> int:
-    """The largest integer in a frame's content."""
-    if isinstance(content, int):
-        return content
-    if isinstance(content, list):
-        return max(map(_largest, content), default=0)
-    if isinstance(content, dict):
-        return max((max(_largest(key), _largest(value)) for key, value in content.items()), default=0)
-    return 0
+        self._waiting.forget()

@@ -1,9 +1,11 @@
 """Reading the store: readings of a time span, crash reports. Works beside a gateway that writes."""
 
+import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from heapq import heappush, heappushpop
+from typing import Any, Final, NamedTuple
 
 from gasan.host.store.schema import SELECT_READINGS, time_sql
 from gasan.wire.frame import CRASH
@@ -45,40 +47,82 @@ def readings(
     """The readings that match, oldest first; `since_ms` <= time < `until_ms` in Unix ms. With `limit`, the
     newest ones.
 
-    Undated readings come first, and only when no time is asked for. Frames outside of the span are skipped
-    by their header, so a short span of a large database is quick.
+    Undated readings come first, and only when no time is asked for. Frames outside of the span, and with
+    `limit` all that hold nothing newer, are skipped by their header, so that little of a large database is
+    quick.
     """
-    terms: list[str] = []
-    values: list[str | int] = []
-    for term, value in (
-        ("node.name = ?", node),
-        ("channel.device = ?", device),
-        ("channel.name = ?", channel),
-        (f"{_FRAME_END} >= ?", since_ms),
-        (f"{_SAMPLE} >= ?", since_ms),
-        (f"{_FRAME_BEGIN} < ?", until_ms),
-        (f"{_SAMPLE} < ?", until_ms),
-    ):
-        if value is not None:
-            terms.append(term)
-            values.append(value)
-    sql = SELECT_READINGS + (f" WHERE {' AND '.join(terms)}" if terms else "")
+    wanted = [
+        (term, value)
+        for term, value in (
+            ("node.name = ?", node),
+            ("channel.device = ?", device),
+            ("channel.name = ?", channel),
+            (f"{_FRAME_END} >= ?", since_ms),
+            (f"{_SAMPLE} >= ?", since_ms),
+            (f"{_FRAME_BEGIN} < ?", until_ms),
+            (f"{_SAMPLE} < ?", until_ms),
+        )
+        if value is not None
+    ]
     if limit is None:
-        yield from map(Reading._make, connection.execute(sql + " ORDER BY time_ms, sample.id", values))
+        sql = SELECT_READINGS + _where(term for term, _ in wanted) + " ORDER BY time_ms, sample.id"
+        yield from map(Reading._make, connection.execute(sql, [value for _, value in wanted]))
     else:
-        newest = connection.execute(
-            sql + " ORDER BY time_ms DESC, sample.id DESC LIMIT ?", (*values, limit)
-        ).fetchall()
-        yield from map(Reading._make, reversed(newest))
+        of_frames = [
+            (term, value) for term, value in wanted if "sample." not in term and "channel." not in term
+        ]
+        yield from _newest(connection, wanted, of_frames, limit)
+
+
+_Terms = Sequence[tuple[str, str | int]]
+
+
+def _newest(
+    connection: sqlite3.Connection, wanted: _Terms, of_frames: _Terms, limit: int
+) -> Iterator[Reading]:
+    """The newest readings: the frames by their headers, the latest first, until no other can hold a newer
+    one.
+    """
+    frames = connection.execute(
+        f"SELECT frame.id, {_FRAME_END} AS ends FROM frame JOIN boot ON boot.id = frame.boot"
+        " JOIN node ON node.id = boot.node LEFT JOIN node_clock ON node_clock.id = frame.clock"
+        " LEFT JOIN gateway_clock ON gateway_clock.id = node_clock.gateway"
+        + _where([*(term for term, _ in of_frames), "frame.n > 0"])
+        + " ORDER BY ends DESC, frame.id DESC",
+        [value for _, value in of_frames],
+    )
+    sql = f"{SELECT_READINGS}{_where([*(term for term, _ in wanted), 'frame.id = ?'])}"
+    sql = sql.replace("SELECT", "SELECT sample.id,", 1)
+    values = [value for _, value in wanted]
+    rows: list[tuple[tuple[float, int], Sequence[Any]]] = []  # (time, id), row: a heap, the oldest first
+    for frame, ends in frames:
+        if len(rows) == limit and (-math.inf if ends is None else ends) < rows[0][0][0]:
+            break
+        for row_id, *row in connection.execute(sql, [*values, frame]):
+            entry = (-math.inf if row[3] is None else row[3], row_id), row
+            if len(rows) < limit:
+                heappush(rows, entry)
+            else:
+                heappushpop(rows, entry)
+    yield from (Reading._make(row) for _, row in sorted(rows))
+
+
+def _where(terms: Iterable[str]) -> str:
+    joined = " AND ".join(terms)
+    return f" WHERE {joined}" if joined else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """A traceback that a node left behind; `boot` is the start that reported it, `seq` its frame."""
+    """A traceback that a node left behind. `boot` is the start that reported it, the `ordinal`-th one, in its
+    frame `seq`; `time_ms` is when, in Unix ms, None while unknown.
+    """
 
     node: str
     boot: str
+    ordinal: int | None
     seq: int
+    time_ms: int | None
     text: str
 
 
@@ -87,9 +131,11 @@ def crashes(connection: sqlite3.Connection, node: str) -> list[Crash]:
     return [
         Crash(*row)
         for row in connection.execute(
-            "SELECT node.name, lower(hex(boot.boot)), frame.seq, event.body FROM event"
-            " JOIN frame ON frame.id = event.frame JOIN boot ON boot.id = frame.boot"
-            " JOIN node ON node.id = boot.node WHERE node.name = ? AND frame.kind = ? ORDER BY frame.id",
+            f"SELECT node.name, lower(hex(boot.boot)), boot.ordinal, frame.seq, {_FRAME_BEGIN}, event.body"
+            " FROM event JOIN frame ON frame.id = event.frame JOIN boot ON boot.id = frame.boot"
+            " JOIN node ON node.id = boot.node LEFT JOIN node_clock ON node_clock.id = frame.clock"
+            " LEFT JOIN gateway_clock ON gateway_clock.id = node_clock.gateway"
+            " WHERE node.name = ? AND frame.kind = ? ORDER BY frame.id",
             (node, CRASH),
         )
     ]

@@ -40,6 +40,11 @@ class RangeSet:
         index = bisect_right(self._firsts, number) - 1
         return index >= 0 and number <= self._lasts[index]
 
+    def covers(self, first: int, last: int) -> bool:
+        """Whether all of `first` to `last`, both included, is in the set."""
+        index = bisect_right(self._firsts, first) - 1
+        return index >= 0 and last <= self._lasts[index]
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """The ranges as (first, last), in order."""
         return zip(self._firsts, self._lasts, strict=True)
@@ -47,6 +52,14 @@ class RangeSet:
     def __len__(self) -> int:
         """How many ranges there are."""
         return len(self._firsts)
+
+    def holes(self) -> Iterator[tuple[int, int]]:
+        """What is missing from 0 to the last number, in order."""
+        start = 0
+        for first, last in self:
+            if first > start:
+                yield start, first - 1
+            start = last + 1
 
     def add(self, number: int) -> None:
         if self._lasts and number == self._lasts[-1] + 1:  # in order, as nearly always

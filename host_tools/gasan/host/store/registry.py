@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from gasan.host.store.meaning import Meaning
+from gasan.host.store.meaning import Meaning, unpacked
 from gasan.host.store.ranges import Acknowledgement, RangeSet
+from gasan.host.store.seal import packed
 
 __all__ = ["Boot", "Channel", "Clock", "Layout", "Node", "Registry", "Revision"]
 
@@ -75,17 +76,23 @@ class Channel:
 
 @dataclass(slots=True, eq=False)
 class Layout:
-    """Channels that stand together in a group; `low` and `high` hold for all of them."""
+    """Channels that stand together in a group; `low` and `high` hold for all of them. judged: whether what
+    was read of any of them may turn out to be no value.
+    """
 
     channels: list[Channel]
     low: int
     high: int
-    _owners: list[int] = field(default_factory=list)
+    judged: bool
+    _owners: tuple[list[int], bytes] = field(default=([], b""))
 
-    def owners(self, rows: int) -> list[int]:
-        """The channel's row id for each reading of a group with so many rows. It is to be read only."""
-        if len(self._owners) != rows * len(self.channels):
-            self._owners = [channel.id for channel in self.channels for _ in range(rows)]
+    def owners(self, rows: int) -> tuple[list[int], bytes]:
+        """The channel's row id for each reading of a group with so many rows, and the same as `packed` of
+        the frame's seal. It is to be read only.
+        """
+        if len(self._owners[0]) != rows * len(self.channels):
+            owners = [channel.id for channel in self.channels for _ in range(rows)]
+            self._owners = owners, packed(owners)
         return self._owners
 
 
@@ -107,7 +114,8 @@ class Revision:
         if len(self._layouts) >= _KEPT_LAYOUTS:
             self._layouts.clear()
         low, high = max(channel.low for channel in channels), min(channel.high for channel in channels)
-        layout = self._layouts[key] = Layout(channels, low, high)
+        judged = any(channel.meaning.judged for channel in channels)
+        layout = self._layouts[key] = Layout(channels, low, high, judged)
         return layout
 
 
@@ -217,13 +225,14 @@ class Registry:
         if row is None:
             return None
         clock = self._db.execute(
-            "SELECT id, from_ms, node_ms, gateway FROM node_clock WHERE boot = ?"
+            "SELECT id, from_ms, node_ms, gateway FROM node_clock WHERE boot = ? AND NOT bounded"
             " ORDER BY node_ms DESC LIMIT 1",
             (row[0],),
         ).fetchone()
         (counted,) = self._db.execute(
-            "SELECT coalesce(max(count + n), 0) FROM frame WHERE boot = ?1"
-            " AND seq = (SELECT max(seq) FROM frame WHERE boot = ?1)",
+            "SELECT coalesce(max(counted), 0) FROM (SELECT count + n AS counted FROM frame WHERE boot = ?1"
+            " AND seq = (SELECT max(seq) FROM frame WHERE boot = ?1)"
+            " UNION ALL SELECT count + n FROM retired WHERE boot = ?1)",
             (row[0],),
         ).fetchone()
         stored, gone = RangeSet.parse(row[1]), RangeSet.parse(row[2])
@@ -244,26 +253,27 @@ class Registry:
             (revision.id,),
         ):
             labels.setdefault(channel_id, {})[value] = text
-        for row_id, number, *rest, label in self._db.execute(
-            "SELECT id, number, device, name, unit, type, num, den, off, period_ms, shift, mask, label"
+        for row_id, number, *rest, label, more in self._db.execute(
+            "SELECT id, number, device, name, unit, type, num, den, off, period_ms, shift, mask, label, more"
             " FROM channel WHERE revision = ?",
             (revision.id,),
         ):
-            meaning = Meaning(*(number, *rest, labels.get(row_id, {}), label))
+            meaning = Meaning(*(number, *rest, labels.get(row_id, {}), label), **unpacked(more))
             revision.channels[number] = Channel(row_id, meaning, *meaning.bounds())
 
     def _add_channel(self, revision: Revision, meaning: Meaning) -> Channel:
         m = meaning
         row_id = self._db.execute(
             "INSERT INTO channel (revision, number, device, name, unit, type, num, den, off, period_ms,"
-            " shift, mask, label) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " shift, mask, label, more) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 revision.id, m.number, m.device, m.name, m.unit, m.type, m.num, m.den, m.off, m.period_ms,
-                m.shift, m.mask, m.label,
+                m.shift, m.mask, m.label, m.packed(),
             ),
         ).lastrowid  # fmt: skip
         assert row_id is not None
         self._db.executemany(
-            "INSERT INTO label VALUES (?, ?, ?)", [(row_id, value, text) for value, text in m.labels.items()]
+            "INSERT INTO label (channel, value, text) VALUES (?, ?, ?)",
+            [(row_id, value, text) for value, text in m.labels.items()],
         )
         return Channel(row_id, meaning, *meaning.bounds())

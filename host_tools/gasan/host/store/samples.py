@@ -15,9 +15,10 @@ from typing import Any, Final, cast
 from gasan.host.store.meaning import Meaning, Raw
 from gasan.host.store.registry import Channel, Layout
 from gasan.host.store.schema import FRAME_SHIFT
+from gasan.host.store.seal import Seal
 from gasan.wire import quality
 
-__all__ = ["Group", "SampleWriter", "stored_raw"]
+__all__ = ["Group", "SampleWriter", "judged", "stored_raw"]
 
 Group = tuple[Sequence[int], Sequence[int], Sequence[Sequence[Raw | None]], Sequence[Sequence[int]]]
 """Channels, node-monotonic times in ms, values by column, qualities by column: what `expand` yields."""
@@ -35,6 +36,34 @@ _I64_MIN: Final = -(1 << 63)
 _I64_MAX: Final = (1 << 63) - 1
 
 
+def judged(groups: Sequence[Group], layouts: Sequence[Layout]) -> list[Group]:
+    """The groups with the qualities that they have once it is known what their values mean."""
+    if not any(layout.judged for layout in layouts):
+        return list(groups)
+    return [
+        (numbers, times, columns, list(map(_marks, layout.channels, columns, marks)))
+        if layout.judged
+        else (numbers, times, columns, marks)
+        for (numbers, times, columns, marks), layout in zip(groups, layouts, strict=True)
+    ]
+
+
+def _marks(channel: Channel, values: Sequence[Raw | None], marks: Sequence[int]) -> Sequence[int]:
+    meaning: Meaning = channel.meaning
+    if not meaning.judged or (meaning.plain_float and all(raw is None or _small(raw) for raw in values)):
+        return marks
+    found = [
+        mark if raw is None or mark >= quality.BAD_NO_VALUE else meaning.verdict(raw) or mark
+        for raw, mark in zip(values, marks, strict=True)
+    ]
+    return found if found != marks else marks
+
+
+def _small(raw: Raw) -> bool:
+    """Whether a float is, by its first byte alone, neither NaN nor infinite."""
+    return isinstance(raw, bytes) and raw[0] & 0x7F != 0x7F
+
+
 class SampleWriter:
     """Collects the rows of a transaction; `flush` writes them."""
 
@@ -42,17 +71,19 @@ class SampleWriter:
         self._db = connection
         self._runs: list[tuple[_Shape, list[list[Any]]]] = []  # a shape, and a list for each of its columns
 
-    def add(self, frame_id: int, mono: int, groups: Sequence[Group], layouts: Sequence[Layout]) -> None:
+    def add(self, frame_id: int, mono: int, groups: Sequence[Group], layouts: Sequence[Layout]) -> Seal:
         """Adds the readings of one frame that begins at `mono`; each group has its layout."""
         row_id = frame_id << FRAME_SHIFT
+        seal = Seal()
         for (_, times, columns, qualities), layout in zip(groups, layouts, strict=True):
             after = [time - mono for time in times]
-            if _all_good(qualities) and self._integers(row_id, layout, after, columns):
+            if _all_good(qualities) and self._integers(row_id, layout, after, columns, seal):
                 row_id += len(columns) * len(after)
                 continue
             for channel, values, marks in zip(layout.channels, columns, qualities, strict=True):
-                self._column(row_id, channel, after, values, marks)
+                self._column(row_id, channel, after, values, marks, seal)
                 row_id += len(after)
+        return seal
 
     def flush(self) -> None:
         for shape, columns in self._runs:
@@ -71,7 +102,12 @@ class SampleWriter:
         self._runs.clear()
 
     def _integers(
-        self, row_id: int, layout: Layout, after: list[int], columns: Sequence[Sequence[Raw | None]]
+        self,
+        row_id: int,
+        layout: Layout,
+        after: list[int],
+        columns: Sequence[Sequence[Raw | None]],
+        seal: Seal,
     ) -> bool:
         """Adds a group of good integers that the view can scale exactly; False, and nothing, for another
         group.
@@ -83,7 +119,9 @@ class SampleWriter:
         except TypeError:  # floats among them
             return False
         ids = range(row_id, row_id + len(flat))
-        self._put(_PLAIN, ids, layout.owners(len(after)), after * len(columns), flat)
+        owners, packed_owners = layout.owners(len(after))
+        self._put(_PLAIN, ids, owners, after * len(columns), flat)
+        seal.integers(packed_owners, after, len(columns), cast("Sequence[int]", flat))
         return True
 
     def _column(
@@ -93,11 +131,13 @@ class SampleWriter:
         after: Sequence[int],
         values: Sequence[Raw | None],
         marks: Sequence[int],
+        seal: Seal,
     ) -> None:
         ids = range(row_id, row_id + len(after))
         owner = [channel.id] * len(after)
+        scaled = [_own_value(channel, raw, mark) for raw, mark in zip(values, marks, strict=True)]
+        seal.column(owner, after, list(map(stored_raw, values)), marks, scaled)
         if not any(marks):
-            scaled = [_own_value(channel, raw, quality.GOOD) for raw in values]
             if isinstance(values[0], int):  # a column is of one kind, and without marks it has no nulls
                 if scaled.count(None) == len(scaled):
                     self._put(_PLAIN, ids, owner, after, values)
@@ -110,8 +150,7 @@ class SampleWriter:
         elif marks[0] >= quality.NO_VALUE and marks.count(marks[0]) == len(marks):
             self._put(_ABSENT, ids, owner, after, marks)
             return
-        own = [_own_value(channel, raw, mark) for raw, mark in zip(values, marks, strict=True)]
-        self._put(_ANY, ids, owner, after, map(stored_raw, values), marks, own)
+        self._put(_ANY, ids, owner, after, map(stored_raw, values), marks, scaled)
 
     def _put(self, shape: _Shape, *columns: Iterable[Any]) -> None:
         """Adds rows of one shape, given by column."""

@@ -3,12 +3,15 @@
 The event loop stays free while SQLite waits for the disk. Frames and other changes are taken in the order
 in which they were given; those that come within a moment share one transaction, since its cost is one wait
 for the disk. When the database cannot be written (disk full, read-only, locked), the same group is tried
-again until it can be: nothing is acknowledged meanwhile, and the state says why in one sentence.
+again until it can be: nothing is acknowledged meanwhile, and the state says why in one sentence. When it
+turns out to be damaged, it is mended (store/salvage.py) and the group is written to the new one. Between
+groups, one frame after the other is held against its checksum.
 """
 
 import asyncio
 import logging
 import queue
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -17,8 +20,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from gasan.host.errors import TryAgainError
+from gasan.host.i18n import _
+from gasan.host.store.check import frames_are_whole
+from gasan.host.store.errors import StoreDamagedError, damaged, unavailable
 from gasan.host.store.ingest import Ingest, Keys, Outcome, Receipt
-from gasan.host.store.open import StoreDamagedError, open_store
+from gasan.host.store.open import Store, open_store
 
 __all__ = ["GROUP_MS", "GROUP_SIZE", "StoreWriter"]
 
@@ -31,6 +37,13 @@ GROUP_MS: Final = 10
 """How long a change waits for others to share its transaction."""
 
 _RETRY_S: Final = 1.0
+_PATROL_S: Final = 1.0
+_PATROL_FRAMES: Final = 16
+"""Frames looked at each second: a few milliseconds, and all of ten million readings in two hours."""
+
+_MENDED_AGAIN_S: Final = 60.0
+"""A database that is damaged again so soon stands on a disk that cannot be trusted with it."""
+
 _T = TypeVar("_T")
 
 
@@ -50,18 +63,29 @@ class StoreWriter:
     """
 
     def __init__(
-        self, path: Path, keys: Keys, group_size: int = GROUP_SIZE, group_ms: int = GROUP_MS
+        self,
+        path: Path,
+        keys: Keys,
+        group_size: int = GROUP_SIZE,
+        group_ms: int = GROUP_MS,
+        retry_s: float = _RETRY_S,
     ) -> None:
         self._path = path
         self._keys = keys
         self._group_size = group_size
         self._group_ms = group_ms
+        self._retry_s = retry_s
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failure: BaseException | None = None
         self._ended = asyncio.Event()
+        self._store: Store
+        self._ingest: Ingest
+        self._patrolled = 0  # the last frame that was looked at
+        self._patrol_at = 0.0
+        self._mended_at = -_MENDED_AGAIN_S
         self.trouble: str | None = None
         self.store_id = b""
 
@@ -137,40 +161,44 @@ class StoreWriter:
     def _run(self, opened: "asyncio.Future[bytes]") -> None:
         assert self._loop is not None
         try:
-            store = open_store(self._path)
+            self._store = open_store(self._path)
         except BaseException as error:
             self._tell(_set_exception, opened, error)
             self._tell(self._ended.set)
             return
-        with store:
-            self._tell(_set_result, opened, store.id)
-            try:
-                self._work(Ingest(store, self._keys))
-            except BaseException as error:
-                self._failure = error
-                log.exception("the store failed")
-            finally:
-                self._tell(self._ended.set)
+        self._tell(_set_result, opened, self._store.id)
+        try:
+            self._ingest = Ingest(self._store, self._keys)
+            self._work()
+        except BaseException as error:
+            self._failure = error
+            log.exception("the store failed")
+        finally:
+            self._store.close()
+            self._tell(self._ended.set)
 
-    def _work(self, ingest: Ingest) -> None:
+    def _work(self) -> None:
         open_for_more = True
         while open_for_more:
-            group, open_for_more = self._gather(idle=not ingest.decodable)
-            if group and not self._commit(ingest, group):
+            group, open_for_more = self._gather()
+            if group and not self._commit(group):
                 return
-            if ingest.decodable and not self._persist(ingest, ingest.decode):
+            if self._ingest.decodable and not self._persist(Ingest.decode):
+                return
+            if time.monotonic() >= self._patrol_at and not self._patrol():
                 return
 
-    def _gather(self, idle: bool) -> tuple[list[_Change], bool]:
-        """The next group, and whether more may follow; waits for the first change only when there is
-        nothing else.
+    def _gather(self) -> tuple[list[_Change], bool]:
+        """The next group, and whether more may follow; waits for the first change until there is something
+        else to do.
         """
         group: list[_Change] = []
+        wait_s = 0.0 if self._ingest.decodable else max(0.0, self._patrol_at - time.monotonic())
         deadline = 0.0
         while len(group) < self._group_size:
             try:
                 if not group:
-                    change = self._changes.get(block=idle)
+                    change = self._changes.get(timeout=wait_s)
                     deadline = time.monotonic() + self._group_ms / 1000
                 else:
                     change = self._changes.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -181,15 +209,15 @@ class StoreWriter:
             group.append(change)
         return group, True
 
-    def _commit(self, ingest: Ingest, group: list[_Change]) -> bool:
+    def _commit(self, group: list[_Change]) -> bool:
         """Makes the changes of a group and reports them. False: gave up, since the store is closing."""
 
-        def make_all() -> None:
+        def make_all(ingest: Ingest) -> None:
             for change in group:
                 change.result = change.make(ingest)
 
         try:
-            if not self._persist(ingest, make_all):
+            if not self._persist(make_all):
                 return False
         except StoreDamagedError:
             raise
@@ -197,32 +225,70 @@ class StoreWriter:
             if len(group) == 1:
                 self._tell(group[0].failed, error)
                 return True
-            return all(self._commit(ingest, [change]) for change in group)
+            return all(self._commit([change]) for change in group)
         self._tell(_report, group)
         return True
 
-    def _persist(self, ingest: Ingest, make: Callable[[], None]) -> bool:
+    def _persist(self, make: Callable[[Ingest], None]) -> bool:
         """Runs `make` in a transaction, again and again while the database cannot be written. False: gave
         up, since the store is closing.
         """
         while True:
             try:
-                with ingest.transaction():
-                    make()
+                with self._ingest.transaction():
+                    make(self._ingest)
+            except StoreDamagedError as error:
+                if not self._mend(error):
+                    return False
             except TryAgainError as error:
-                if self.trouble != str(error):
-                    self.trouble = str(error)
-                    log.error(
-                        "nothing is stored or acknowledged: %s; the nodes keep their readings meanwhile",
-                        error,
-                    )
-                if self._stopping.wait(_RETRY_S):
+                self._note(error)
+                if self._stopping.wait(self._retry_s):
                     return False
             else:
                 if self.trouble is not None:
                     self.trouble = None
                     log.warning("the database %s can be written again", self._path)
                 return True
+
+    def _note(self, error: Exception) -> None:
+        if self.trouble != str(error):
+            self.trouble = str(error)
+            said = _("nothing is stored or acknowledged: {reason}; the nodes keep their readings meanwhile")
+            log.error(said.format(reason=error))
+
+    def _patrol(self) -> bool:
+        """Looks at some frames, whether they are as they were written. False: the store is closing."""
+        self._patrol_at = time.monotonic() + _PATROL_S
+        try:
+            self._patrolled, broken = frames_are_whole(
+                self._store.connection, self._patrolled, _PATROL_FRAMES
+            )
+        except sqlite3.Error as error:
+            said = unavailable(self._path, error)
+            return not isinstance(said, StoreDamagedError) or self._mend(said)
+        return not broken or self._mend(damaged(self._path, _("checksums are wrong")))
+
+    def _mend(self, error: StoreDamagedError) -> bool:
+        """Puts the damaged database aside, and goes on with what can be read of it. False: gave up, since the
+        store is closing. Raises `error` when nothing can be read, or nothing holds.
+        """
+        if time.monotonic() < self._mended_at + _MENDED_AGAIN_S:
+            raise error
+        self._note(error)
+        self._store.close()
+        while True:
+            try:
+                self._store = open_store(self._path, suspect=True)
+                break
+            except TryAgainError as failed:
+                self._note(failed)
+                if self._stopping.wait(self._retry_s):
+                    return False
+        self._mended_at = time.monotonic()
+        self._patrolled = 0
+        self.store_id = self._store.id
+        self._ingest = Ingest(self._store, self._keys)
+        return True
 
     def _tell(self, function: Callable[..., None], *args: Any) -> None:
         assert self._loop is not None
