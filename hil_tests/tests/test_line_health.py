@@ -141,7 +141,7 @@ SCENES = {
     "one is late": Scene(
         [("late", ["unit-7"])],
         ("raise its timeout", "timeout을 늘리"),
-        faults=(Fault(Kind.DELAY, rate=0.5, unit=7, low=100, high=260),),
+        faults=(Fault(Kind.DELAY, rate=0.4, unit=7, low=100, high=260),),
         readings=3500,
     ),
     "a loose wire": Scene(

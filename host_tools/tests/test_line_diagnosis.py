@@ -114,6 +114,34 @@ TABLE: list[tuple[str, list[DeviceHealth], list[tuple[Cause, tuple[str, ...]]]]]
         [(Cause.TOGETHER_SINCE, ("meter", "oven"))],
     ),
     (
+        "all at one time, the first asked rarely meanwhile, and the second longer",
+        [
+            device(
+                "meter",
+                Block(10, good=300, crc=20),
+                timeline=[(20, 0)] * 6 + [(4, 4), (0, 0), (3, 3), (0, 0), (2, 2)] + [(20, 0)] * 9,
+            ),
+            device(
+                "oven",
+                Block(10, good=240, crc=9, timeouts=70),
+                timeline=[(20, 0)] * 6 + [(3, 3), (4, 4), (0, 0), (2, 2)] + [(9, 9)] * 7 + [(20, 0)] * 3,
+            ),
+        ],
+        [(Cause.TOGETHER, ("meter", "oven"))],
+    ),
+    (
+        "one for a while, the other asked only before and after",
+        [
+            device("meter", Block(10, good=90), timeline=[(10, 0)] * 3 + [(0, 0)] * 3 + [(10, 0)] * 3),
+            device(
+                "oven",
+                Block(10, good=90, timeouts=30),
+                timeline=[(10, 0)] * 3 + [(10, 10)] * 3 + [(10, 0)] * 6,
+            ),
+        ],
+        [(Cause.INTERMITTENT, ("oven",))],
+    ),
+    (
         "one sometimes",
         [fine(), device("oven", Block(10, good=950, timeouts=50), turnaround=[950, 0, 0, 0, 0, 0, 0])],
         [(Cause.INTERMITTENT, ("oven",))],
@@ -161,6 +189,30 @@ TABLE: list[tuple[str, list[DeviceHealth], list[tuple[Cause, tuple[str, ...]]]]]
             device("oven", Block(4, good=600, timeouts=300)),
         ],
         [(Cause.LATE, ("oven",))],
+    ),
+    (
+        "late answers, and many in a row now, as before",
+        [
+            fine(turnaround=[900] + [0] * 6, strays=50),
+            device(
+                "oven",
+                Block(4, good=12, timeouts=90),
+                timeline=[(20, 5), (40, 40), (5, 3), (20, 20), (3, 2), (70, 70)],
+            ),
+        ],
+        [(Cause.LATE, ("oven",))],
+    ),
+    (
+        "late answers, and none any more",
+        [
+            fine(turnaround=[900] + [0] * 6, strays=50),
+            device(
+                "oven",
+                Block(4, good=12, timeouts=130),
+                timeline=[(20, 5), (40, 40), (5, 3), (20, 20), (3, 2), (90, 90)],
+            ),
+        ],
+        [(Cause.SILENT_SINCE, ("oven",))],
     ),
 ]
 

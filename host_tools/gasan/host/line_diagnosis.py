@@ -20,7 +20,7 @@ _CALM = 0.1  # and what fails of them otherwise, at most
 _STRAYS = 0.02
 _SPOILT = 0.25  # requests of another master for each failure that they explain
 _CHANCE = 1e-4
-_SURE = 20  # requests without an answer until a device that is often late counts as gone
+_SURE = 60  # requests without an answer, and twice as many as ever before, until a late one counts as gone
 _ECHO = 0.9
 _VICTIM = 0.5  # who fails less often than this share of the latest one fails because of that one
 _SLOW = 6  # buckets of turnaround from which on (more than 256 ms) answers are slow
@@ -180,27 +180,31 @@ def _together(asked: list[DeviceHealth]) -> list[tuple[int, int]]:
     if len(alive) < 2:
         return []
     length = min(len(device.timeline) for device in alive)
-    bad = [
-        all(device.timeline[at][0] and _failing(device.timeline[at]) for device in alive)
-        for at in range(length)
-    ]
-    calm_asked = sum(device.timeline[at][0] for device in alive for at in range(length) if not bad[at])
-    calm_lost = sum(device.timeline[at][1] for device in alive for at in range(length) if not bad[at])
-    if not any(bad) or not calm_asked or calm_lost > _CALM * calm_asked:
-        return []
     spans: list[tuple[int, int]] = []
     for at in range(length):
-        if bad[at]:
-            if spans and spans[-1][1] == at - 1:
-                spans[-1] = (spans[-1][0], at)
-            else:
-                spans.append((at, at))
+        # Who is asked more rarely than that, or not at all after failures, says nothing against it.
+        seen = [device.timeline[at] for device in alive if device.timeline[at][0]]
+        if not seen or not all(_failing(span) for span in seen):
+            continue
+        if spans and spans[-1][1] == at - 1:
+            spans[-1] = (spans[-1][0], at)
+        else:
+            spans.append((at, at))
     # One or two requests of each may fail together by chance.
-    return [
+    spans = [
         span
         for span in spans
         if all(sum(device.timeline[at][1] for at in _within(span)) >= LEAST for device in alive)
     ]
+    calm = [device.timeline[at] for device in alive for at in range(length) if not _hit(device, at, spans)]
+    calm_asked, calm_lost = sum(span[0] for span in calm), sum(span[1] for span in calm)
+    return spans if calm_asked and calm_lost <= _CALM * calm_asked else []
+
+
+def _hit(device: DeviceHealth, at: int, spans: Sequence[tuple[int, int]]) -> bool:
+    """Whether a span of time is one of `spans`, or the rest of it: who has failed long is asked rarely."""
+    last = max((span[1] for span in spans if span[0] <= at), default=None)
+    return last is not None and all(not one[0] or _failing(one) for one in device.timeline[last + 1 : at + 1])
 
 
 def _crc(line: str, asked: list[DeviceHealth], explained: bool) -> list[Finding]:
@@ -278,7 +282,7 @@ def _device(
         return found
     timeouts = device.sum("timeouts") + device.sum("disconnected")
     damaged = device.sum("crc")  # what damages an answer may also make it unrecognisable
-    since = _silent_since(device, _SURE if device.name in late else LEAST)
+    since = _silent_since(device, max(_SURE, 2 * _longest(device)) if device.name in late else LEAST)
     if since is not None:
         if not any(first <= since <= last for first, last in together):
             end = len(device.timeline) - 1
@@ -317,6 +321,17 @@ def _silent_since(device: DeviceHealth, least: int) -> int | None:
         return None
     # Who fails often fails several times in a row as well.
     return at if (before_lost / before_asked) ** asked < _CHANCE else None
+
+
+def _longest(device: DeviceHealth) -> int:
+    """The most requests in a row without an answer that one came after, by spans of time."""
+    longest = run = 0
+    for count, lost in device.timeline:
+        if lost < DEAD * count:
+            longest, run = max(longest, run), 0
+        else:
+            run += count
+    return longest
 
 
 def _strays(line: str, asked: list[DeviceHealth]) -> list[Finding]:
