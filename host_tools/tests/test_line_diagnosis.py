@@ -64,6 +64,18 @@ TABLE: list[tuple[str, list[DeviceHealth], list[tuple[Cause, tuple[str, ...]]]]]
         ],
         [(Cause.INTERMITTENT, ("oven",))],
     ),
+    (
+        "one that fails often, rests after it, and does so now",
+        [
+            fine(timeline=[CALM] * 8),
+            device(
+                "oven",
+                Block(10, good=90, timeouts=38),
+                timeline=[(30, 0), (5, 5), (30, 0), (4, 4), (20, 0), (9, 9), (10, 0), (20, 20)],
+            ),
+        ],
+        [(Cause.INTERMITTENT, ("oven",))],
+    ),
     ("one is damaged whole", [fine(), device("oven", Block(10, crc=300))], [(Cause.GARBLED, ("oven",))]),
     (
         "one, in its long answers",
@@ -79,6 +91,22 @@ TABLE: list[tuple[str, list[DeviceHealth], list[tuple[Cause, tuple[str, ...]]]]]
         "all, now and then",
         [device("meter", Block(10, good=970, crc=30)), device("oven", Block(10, good=960, crc=40))],
         [(Cause.NOISE, ("meter", "oven"))],
+    ),
+    (
+        "all, now and then, and some are rested for",
+        [
+            device("meter", Block(10, good=970, crc=30)),
+            device("oven", Block(10, good=920, crc=40, timeouts=60), sent=(6, 40)),
+        ],
+        [(Cause.NOISE, ("meter", "oven"))],
+    ),
+    (
+        "all, now and then, and one more often not at all",
+        [
+            device("meter", Block(10, good=970, crc=30)),
+            device("oven", Block(10, good=920, crc=20, timeouts=60), sent=(45, 20)),
+        ],
+        [(Cause.NOISE, ("meter", "oven")), (Cause.INTERMITTENT, ("oven",))],
     ),
     (
         "all at one time",
@@ -124,7 +152,7 @@ TABLE: list[tuple[str, list[DeviceHealth], list[tuple[Cause, tuple[str, ...]]]]]
             device(
                 "oven",
                 Block(10, good=240, crc=9, timeouts=70),
-                timeline=[(20, 0)] * 6 + [(3, 3), (4, 4), (0, 0), (2, 2)] + [(9, 9)] * 7 + [(20, 0)] * 3,
+                timeline=[(20, 0)] * 6 + [(3, 3), (4, 4), (0, 0), (2, 2)] + [(9, 9)] * 6 + [(20, 0)] * 4,
             ),
         ],
         [(Cause.TOGETHER, ("meter", "oven"))],
@@ -191,13 +219,29 @@ TABLE: list[tuple[str, list[DeviceHealth], list[tuple[Cause, tuple[str, ...]]]]]
         [(Cause.LATE, ("oven",))],
     ),
     (
+        "late answers, which once spoilt others as well",
+        [
+            fine(
+                turnaround=[900] + [0] * 6,
+                strays=9,
+                timeline=[(10, 0)] * 5 + [(4, 4), (1, 1)] + [(10, 0)] * 20,
+            ),
+            device(
+                "oven",
+                Block(4, good=12, timeouts=45),
+                timeline=[(4, 0)] * 5 + [(2, 2), (0, 0)] + [(2, 2)] * 19 + [(2, 0)],
+            ),
+        ],
+        [(Cause.LATE, ("oven",))],
+    ),
+    (
         "late answers, and many in a row now, as before",
         [
             fine(turnaround=[900] + [0] * 6, strays=50),
             device(
                 "oven",
                 Block(4, good=12, timeouts=90),
-                timeline=[(20, 5), (40, 40), (5, 3), (20, 20), (3, 2), (70, 70)],
+                timeline=[(5, 5), (20, 5), (40, 40), (5, 3), (20, 20), (3, 2), (90, 90)],
             ),
         ],
         [(Cause.LATE, ("oven",))],
@@ -209,7 +253,7 @@ TABLE: list[tuple[str, list[DeviceHealth], list[tuple[Cause, tuple[str, ...]]]]]
             device(
                 "oven",
                 Block(4, good=12, timeouts=130),
-                timeline=[(20, 5), (40, 40), (5, 3), (20, 20), (3, 2), (90, 90)],
+                timeline=[(5, 5), (20, 5), (40, 40), (5, 3), (20, 20), (3, 2), (400, 400)],
             ),
         ],
         [(Cause.SILENT_SINCE, ("oven",))],

@@ -20,7 +20,9 @@ _CALM = 0.1  # and what fails of them otherwise, at most
 _STRAYS = 0.02
 _SPOILT = 0.25  # requests of another master for each failure that they explain
 _CHANCE = 1e-4
-_SURE = 60  # requests without an answer, and twice as many as ever before, until a late one counts as gone
+_SURE = 60  # requests without an answer until a device that is often late counts as gone
+_OFTEN = 3  # runs of failures from which on a device fails often
+_LONGER = 8  # times longer than any of them: then it is gone; failures grow a device's rest
 _ECHO = 0.9
 _VICTIM = 0.5  # who fails less often than this share of the latest one fails because of that one
 _SLOW = 6  # buckets of turnaround from which on (more than 256 ms) answers are slow
@@ -82,6 +84,8 @@ class DeviceHealth:
     """A device and its requests. timeline: (asked, lost) for each span of time, oldest first, where lost are
     those without an answer; turnaround: good answers by the buckets of a health frame; strays likewise;
     foreign: other masters' requests that were heard on its line, the same for all devices of a line.
+    sent: timeouts and CRC errors as the node counted them; what was due of a device that rests after failures
+    says timeout as well, though nothing was sent.
     """
 
     name: str
@@ -94,6 +98,7 @@ class DeviceHealth:
     turnaround: list[int] = field(default_factory=lambda: [0] * 7)
     strays: int = 0
     foreign: int = 0
+    sent: tuple[int, int] = (0, 0)
 
     def sum(self, what: str) -> int:
         """Over all blocks: "asked", "timeouts", ..."""
@@ -181,15 +186,18 @@ def _together(asked: list[DeviceHealth]) -> list[tuple[int, int]]:
         return []
     length = min(len(device.timeline) for device in alive)
     spans: list[tuple[int, int]] = []
+    going_on = False
     for at in range(length):
         # Who is asked more rarely than that, or not at all after failures, says nothing against it.
         seen = [device.timeline[at] for device in alive if device.timeline[at][0]]
-        if not seen or not all(_failing(span) for span in seen):
+        if not seen:
             continue
-        if spans and spans[-1][1] == at - 1:
+        failing = all(_failing(span) for span in seen)
+        if failing and going_on:
             spans[-1] = (spans[-1][0], at)
-        else:
+        elif failing:
             spans.append((at, at))
+        going_on = failing
     # One or two requests of each may fail together by chance.
     spans = [
         span
@@ -202,9 +210,10 @@ def _together(asked: list[DeviceHealth]) -> list[tuple[int, int]]:
 
 
 def _hit(device: DeviceHealth, at: int, spans: Sequence[tuple[int, int]]) -> bool:
-    """Whether a span of time is one of `spans`, or the rest of it: who has failed long is asked rarely."""
-    last = max((span[1] for span in spans if span[0] <= at), default=None)
-    return last is not None and all(not one[0] or _failing(one) for one in device.timeline[last + 1 : at + 1])
+    """Whether a span of time is in `spans`, or in the rest behind one, no longer than the trouble was."""
+    first, last = max((span for span in spans if span[0] <= at), default=(0, -1))
+    rest = device.timeline[last + 1 : at + 1]
+    return last >= 0 and len(rest) <= last - first + 1 and all(not one[0] or _failing(one) for one in rest)
 
 
 def _crc(line: str, asked: list[DeviceHealth], explained: bool) -> list[Finding]:
@@ -281,15 +290,17 @@ def _device(
         note(Cause.GARBLED if garbled > lost / 2 else Cause.SILENT, lost)
         return found
     timeouts = device.sum("timeouts") + device.sum("disconnected")
-    damaged = device.sum("crc")  # what damages an answer may also make it unrecognisable
-    since = _silent_since(device, max(_SURE, 2 * _longest(device)) if device.name in late else LEAST)
+    damaged = device.sum("crc")
+    # What damages an answer may also make it unrecognisable.
+    unheard, spoilt = device.sent if any(device.sent) else (timeouts, damaged)
+    since = _silent_since(device, max(_SURE if device.name in late else LEAST, _often(device)))
     if since is not None:
         if not any(first <= since <= last for first, last in together):
             end = len(device.timeline) - 1
             found.append(Finding(Cause.SILENT_SINCE, line, (device.name,), lost, total, ((since, end),)))
     elif device.name in late:
         note(Cause.LATE, timeouts)
-    elif not explained and not late and timeouts >= max(LEAST, damaged, SICK * total):
+    elif not explained and not late and unheard >= spoilt and timeouts >= max(LEAST, SICK * total):
         note(Cause.INTERMITTENT, timeouts)
     misfits = device.sum("misfits")
     if not explained and not late and misfits >= max(LEAST, damaged, SICK * total):
@@ -323,15 +334,16 @@ def _silent_since(device: DeviceHealth, least: int) -> int | None:
     return at if (before_lost / before_asked) ** asked < _CHANCE else None
 
 
-def _longest(device: DeviceHealth) -> int:
-    """The most requests in a row without an answer that one came after, by spans of time."""
-    longest = run = 0
+def _often(device: DeviceHealth) -> int:
+    """Requests in a row that one may leave unanswered who does so often: several times as many as before."""
+    runs = [0]
     for count, lost in device.timeline:
         if lost < DEAD * count:
-            longest, run = max(longest, run), 0
+            runs.append(0)
         else:
-            run += count
-    return longest
+            runs[-1] += count
+    ended = [run for run in runs[:-1] if run]
+    return _LONGER * max(ended) if len(ended) >= _OFTEN else 0
 
 
 def _strays(line: str, asked: list[DeviceHealth]) -> list[Finding]:

@@ -72,6 +72,7 @@ class Fault:
     high: float | None = None
     unit: int | None = None
     least_bytes: int = 0
+    spared: int = 0
 
     def size(self, rng: random.Random) -> float:
         """How big, or long, or late, this time."""
@@ -187,13 +188,15 @@ class FaultPlan:
     def _damage_bytes(fault: Fault, rng: random.Random, data: bytearray, sure: bool) -> str:
         """Flip, drop or double in place; returns where, "" for nowhere."""
         if fault.kind is Kind.FLIP:
-            hits = [bit for bit in range(8 * len(data)) if rng.random() < fault.rate]
-            hits = hits or ([rng.randrange(8 * len(data))] if sure else [])
+            first = 8 * min(fault.spared, len(data) - 1)
+            hits = [bit for bit in range(first, 8 * len(data)) if rng.random() < fault.rate]
+            hits = hits or ([rng.randrange(first, 8 * len(data))] if sure else [])
             for bit in hits:
                 data[bit // 8] ^= 1 << bit % 8
         else:
-            hits = [at for at in range(len(data)) if rng.random() < fault.rate]
-            hits = hits or ([rng.randrange(len(data))] if sure else [])
+            first = min(fault.spared, len(data) - 1)
+            hits = [at for at in range(first, len(data)) if rng.random() < fault.rate]
+            hits = hits or ([rng.randrange(first, len(data))] if sure else [])
             for at in reversed(hits):
                 if fault.kind is Kind.DROP:
                     del data[at]

@@ -173,6 +173,7 @@ def _device(device: DeviceHealth) -> dict[str, Any]:
         "disconnected": device.sum("disconnected"),
         "exceptions": {str(code): device.exceptions((code,)) for code in codes},
         "turnaround": dict(zip(TURNAROUNDS, device.turnaround, strict=True)),
+        "sent": dict(zip(("timeouts", "crc_errors"), device.sent, strict=True)),
         "strays": device.strays,
         "foreign_requests": device.foreign,
         "trend": [{"requests": asked, "failed": lost} for asked, lost in device.timeline],

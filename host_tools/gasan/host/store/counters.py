@@ -5,6 +5,8 @@ from typing import Final
 __all__ = [
     "COMMITTED",
     "DEVICE",
+    "DEVICE_CRC_ERRORS",
+    "DEVICE_TIMEOUTS",
     "DROPPED",
     "DROPPED_OF",
     "FIRST_TURNAROUND",
@@ -30,6 +32,10 @@ NEXT_SEQ: Final = 10
 UPTIME_MS: Final = 11
 DEVICE: Final = 55
 """The first channel of the device of which the keys up to 69 tell."""
+
+DEVICE_TIMEOUTS: Final = 56
+DEVICE_CRC_ERRORS: Final = 57
+"""Requests to the device that were sent and brought no answer, or a damaged one."""
 
 FOREIGN: Final = 59
 """Requests of another master that were heard on the device's line."""
@@ -69,8 +75,8 @@ NAMES: Final = {
     21: "adverts_refused",
     30: "sessions",
     DEVICE: "device",
-    56: "device_timeouts",
-    57: "device_crc_errors",
+    DEVICE_TIMEOUTS: "device_timeouts",
+    DEVICE_CRC_ERRORS: "device_crc_errors",
     58: "device_misfits",
     FOREIGN: "device_foreign_requests",
     60: "device_disconnected",

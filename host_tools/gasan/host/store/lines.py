@@ -151,6 +151,11 @@ def _tallies(
             device.turnaround[slot] += max(0, figures.get(key, 0) - old.get(key, 0))
         foreign = figures.get(counters.FOREIGN, 0) - old.get(counters.FOREIGN, 0)
         device.foreign += max(0, foreign)
+        timeouts, damaged = (
+            max(0, figures.get(key, 0) - old.get(key, 0))
+            for key in (counters.DEVICE_TIMEOUTS, counters.DEVICE_CRC_ERRORS)
+        )
+        device.sent = device.sent[0] + timeouts, device.sent[1] + damaged
         strays = figures.get(counters.STRAYS, 0) - old.get(counters.STRAYS, 0)
         device.strays += max(0, strays)
 
