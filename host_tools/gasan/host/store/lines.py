@@ -16,15 +16,26 @@ __all__ = ["line_health"]
 
 _FIELDS: Final = {TIMEOUT: "timeouts", BAD_CRC: "crc", BAD_ANSWER: "misfits", DISCONNECTED: "disconnected"}
 
-# One row for each request: what was read together has one time. Rows come by way of the frames of the time.
+# Which frames have something of which span of time: found once, for there may be millions that have nothing.
+_NEAR: Final = """
+CREATE TEMP TABLE IF NOT EXISTS near (span INTEGER, frame INTEGER, PRIMARY KEY (span, frame)) WITHOUT ROWID"""
+_FRAMES: Final = f"""
+SELECT frame.id, {time_sql("frame.mono")} AS begins, {time_sql("(frame.mono + frame.span)")} AS ends
+FROM node
+CROSS JOIN boot ON boot.node = node.id
+CROSS JOIN frame ON frame.boot = boot.id
+CROSS JOIN node_clock ON node_clock.id = frame.clock
+CROSS JOIN gateway_clock ON gateway_clock.id = node_clock.gateway
+WHERE node.name = ? AND frame.n > 0 AND ends >= ? AND begins < ?"""
+
+# One row for each request: what was read together has one time.
 _REQUESTS: Final = f"""
 SELECT revision, device, first, n, quality, (time_ms - :since) / :step AS span, count(*)
 FROM (
     SELECT channel.revision AS revision, channel.device AS device, min(channel.number) AS first,
         count(*) AS n, sample.quality AS quality, {time_sql("frame.mono + sample.dt")} AS time_ms
-    FROM node
-    CROSS JOIN boot ON boot.node = node.id
-    CROSS JOIN frame ON frame.boot = boot.id
+    FROM near
+    CROSS JOIN frame ON frame.id = near.frame
     CROSS JOIN node_clock ON node_clock.id = frame.clock
     CROSS JOIN gateway_clock ON gateway_clock.id = node_clock.gateway
     CROSS JOIN sample
@@ -32,20 +43,24 @@ FROM (
     CROSS JOIN channel ON channel.id = sample.channel
     CROSS JOIN modbus_device ON modbus_device.revision = channel.revision
         AND modbus_device.device = channel.device
-    WHERE node.name = :node AND {time_sql("(frame.mono + frame.span)")} >= :from
-        AND {time_sql("frame.mono")} < :until
+    WHERE near.span = :at
     GROUP BY frame.id, channel.device, sample.dt, sample.quality
 )
 WHERE time_ms >= :from AND time_ms < :until
 GROUP BY revision, device, first, n, quality, span"""
 
-_EVENTS: Final = f"""
-SELECT boot.id, frame.revision, {time_sql("frame.mono")}, event.body
-FROM node JOIN boot ON boot.node = node.id JOIN frame ON frame.boot = boot.id
-JOIN event ON event.frame = frame.id
-LEFT JOIN node_clock ON node_clock.id = frame.clock
-LEFT JOIN gateway_clock ON gateway_clock.id = node_clock.gateway
-WHERE node.name = ? AND frame.kind = {HEALTH} ORDER BY frame.id"""
+# The last figures of each device and boot before a time; a bare column is of the row with the maximum.
+_LATEST: Final = f"""
+SELECT boot.id, frame.revision, event.body, max(frame.id)
+FROM event
+CROSS JOIN frame ON frame.id = event.frame
+CROSS JOIN boot ON boot.id = frame.boot
+CROSS JOIN node ON node.id = boot.node
+CROSS JOIN node_clock ON node_clock.id = frame.clock
+CROSS JOIN gateway_clock ON gateway_clock.id = node_clock.gateway
+WHERE node.name = ? AND frame.kind = {HEALTH} AND {time_sql("frame.mono")} < ?
+GROUP BY boot.id, frame.revision, json_extract(event.body, '$."{counters.DEVICE}"')
+ORDER BY max(frame.id)"""
 
 
 def line_health(
@@ -73,11 +88,12 @@ def line_health(
             device.timeline = [(0, 0)] * spans
     blocks: dict[tuple[int, int, int], Block] = {}
     meanings = _channels(connection, node)
+    _find_frames(connection, node, since_ms, until_ms, step)
     for at in range(spans):
         bounds = {"since": since_ms, "step": step, "from": since_ms + at * step}
         until = min(until_ms, since_ms + (at + 1) * step)
         for revision, name, first, n, quality, span, count in connection.execute(
-            _REQUESTS, {"node": node, **bounds, "until": until}
+            _REQUESTS, {"at": at, **bounds, "until": until}
         ):
             device = devices[name]
             key = revision, first, n
@@ -92,6 +108,23 @@ def line_health(
         watch(at + 1)
     _tallies(connection, node, devices, since_ms, until_ms)
     return list(devices.values())
+
+
+def _find_frames(connection: sqlite3.Connection, node: str, since_ms: int, until_ms: int, step: int) -> None:
+    connection.execute(_NEAR)
+    connection.execute("BEGIN")
+    connection.execute("DELETE FROM near")
+    connection.executemany(
+        "INSERT INTO near VALUES (?, ?)",
+        (
+            (span, frame)
+            for frame, begins, ends in connection.execute(_FRAMES, (node, since_ms, until_ms))
+            for span in range(
+                (max(begins, since_ms) - since_ms) // step, (min(ends, until_ms - 1) - since_ms) // step + 1
+            )
+        ),
+    )
+    connection.execute("COMMIT")
 
 
 def _note(block: Block, quality: int, count: int) -> bool | None:
@@ -130,17 +163,14 @@ def _tallies(
         (revision, first): name
         for revision, first, name in connection.execute("SELECT revision, first, device FROM modbus_device")
     }
-    before: dict[tuple[int, str], dict[int, int]] = {}
-    latest: dict[tuple[int, str], dict[int, int]] = {}
-    for boot, revision, time_ms, body in connection.execute(_EVENTS, (node,)):
-        figures = _figures(json.loads(body))
-        name = firsts.get((revision, figures.get(counters.DEVICE, -1)))
-        if name is None or time_ms is None or time_ms >= until_ms:
-            continue
-        if time_ms < since_ms:
-            before[boot, name] = figures
-        else:
-            latest[boot, name] = figures
+    before, latest = (
+        {
+            (boot, firsts[revision, figures[counters.DEVICE]]): figures
+            for boot, revision, body, _ in connection.execute(_LATEST, (node, time_ms))
+            if (revision, (figures := _figures(json.loads(body))).get(counters.DEVICE)) in firsts
+        }
+        for time_ms in (since_ms, until_ms)
+    )
     for (boot, name), figures in latest.items():
         device = devices.get(name)
         if device is None:
