@@ -169,6 +169,30 @@ def test_ctrl_c_shows_what_was_found(capsys: pytest.CaptureFixture[str]) -> None
     assert "unit 1, answers after" in text
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_adapter_that_is_pulled_does_not_take_along_what_was_found(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = SerialLine.ask
+
+    def ask(self: SerialLine, unit: int, pdu: bytes, timeout_s: float) -> Any:
+        if unit == 3:
+            raise self._gone()
+        return original(self, unit, pdu, timeout_s)
+
+    monkeypatch.setattr(SerialLine, "ask", ask)
+    options = ("--listen", "0", "--baud", "9600", "--parity", "none", *(("--json",) if as_json else ()))
+    with Relay(Line(9600), responder=Responder(units=(1,)), settings_matter=True) as relay:
+        assert gasan("scan", f"relay://{relay.master}", *options) == ExitCode.FAILED
+    told = capsys.readouterr()
+    assert "is gone; is the cable plugged in?" in told.err
+    if as_json:
+        found = json.loads(told.out)
+        assert [one["unit"] for one in found["devices"]] == [1] and not found["complete"]
+    else:
+        assert told.out.startswith("Interrupted. So far:\nFound at 9600 8N1")
+
+
 def test_a_line_on_which_another_master_speaks_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
     over = threading.Event()
     with Relay(Line(9600), settings_matter=True) as relay:

@@ -332,6 +332,22 @@ write.power = { min = 0, max = 100000, rate = "0s" }
 """
 
 
+@pytest.mark.parametrize("kind", ["tcp", "rtu-over-tcp"])
+def test_a_unit_behind_an_address_is_found_through_the_node(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scene(gateway: Gateway, node: CompiledNode) -> None:
+        capsys.readouterr()
+        scan = ("modbus", "scan", "--node", "press-1", "--units", "5", "--timeout", "200")
+        state = ("--state", str(tmp_path / "state"))
+        assert await asyncio.to_thread(cli.run, [*scan, *state]) == ExitCode.OK
+        told = capsys.readouterr().out.splitlines()
+        assert told[0] == "Found at press-1 line:" and told[1].startswith("  unit 5, ")
+        assert told[-1] == "  gasan modbus explore --node press-1 --line line --unit 5"
+
+    run(tmp_path, "", Oven(), kind, "", scene)
+
+
 @pytest.mark.parametrize("kind", ["tcp", "rtu-over-tcp", "rtu"])
 def test_every_function_that_a_site_file_can_call_for(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

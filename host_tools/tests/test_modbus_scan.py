@@ -10,7 +10,7 @@ from gasan.host.modbus.frames import Kind, Reply, frames_in, judge_rtu, rtu
 from gasan.host.modbus.identify import Identity, identity_of, server_id_of
 from gasan.host.modbus.order import Timing, batches, settings_by_likelihood
 from gasan.host.modbus.ports import check_read, is_serial, parse_host
-from gasan.host.modbus.scan import PROBE, Report, Scan
+from gasan.host.modbus.scan import PROBE, Device, Report, Scan
 from gasan.host.modbus.scan_tcp import TCP_UNITS, TcpReport, scan_tcp
 from gasan.host.modbus.scan_text import scan_lines, tcp_lines
 from gasan.host.modbus.settings import (
@@ -227,6 +227,60 @@ def test_damage_is_told_from_silence() -> None:
     assert "damaged" in text and "power" not in text
 
 
+def test_by_force_another_masters_frames_are_no_damage() -> None:
+    line = VirtualLine(Setting(9600, "N"), {1: 0.01})
+    original = line.ask
+
+    def ask(unit: int, pdu: bytes, timeout_s: float) -> Reply:
+        reply = original(unit, pdu, timeout_s)
+        foreign = rtu(99, bytes([4, 0, 0, 0, 2]))
+        return reply if reply.there else judge_rtu(rtu(unit, pdu), foreign)
+
+    line.ask = ask  # type: ignore[method-assign]
+    report = Scan(line, SETTINGS[9:10], range(1, 21), listen_s=0, force=True).run()
+    assert [one.unit for one in report.devices] == [1] and report.disturbed == []
+
+
+def test_damage_is_told_once_and_not_of_who_answers_after_all() -> None:
+    line = VirtualLine(Setting(9600, "N"), {}, damage=lambda _unit: False)
+    original = line.ask
+    tries: list[int] = []
+
+    def ask(unit: int, pdu: bytes, timeout_s: float) -> Reply:
+        reply = original(unit, pdu, timeout_s)
+        if unit not in (3, 4):
+            return reply
+        tries.append(unit)
+        if unit == 3 and tries.count(3) > 5:
+            return Reply(Kind.ANSWER, VALUE)
+        return Reply(Kind.GARBAGE, heard=b"\x83\x03")
+
+    line.ask = ask  # type: ignore[method-assign]
+    report = Scan(line, SETTINGS[9:10], range(1, 9), listen_s=0).run()
+    assert [one.unit for one in report.devices] == [3]
+    assert [one.unit for one in report.disturbed] == [4]
+
+
+def test_who_is_slow_to_tell_what_it_is_is_no_other_master() -> None:
+    class Line(VirtualLine):
+        def ask(self, unit: int, pdu: bytes, timeout_s: float) -> Reply:
+            self.units = dict.fromkeys((1, 4, 9), 0.01 if pdu[0] == 3 else 0.35)
+            return super().ask(unit, pdu, timeout_s)
+
+    def says(_unit: int, pdu: bytes) -> bytes:
+        return VALUE if pdu[0] == 3 else bytes([17, 3]) + b"TK4" if pdu[0] == 17 else bytes([0xAB, 1])
+
+    report = scanned(Line(Setting(9600, "N"), {1: 0.01}, says=says))
+    assert [one.unit for one in report.devices] == [1, 4, 9]
+    assert not report.refused and report.traffic is None
+
+
+def test_a_makers_own_exception_is_an_answer() -> None:
+    line = VirtualLine(Setting(9600, "N"), {5: 0.01}, says=lambda _unit, pdu: bytes([pdu[0] | 0x80, 0x40]))
+    report = scanned(line)
+    assert [(one.unit, one.code) for one in report.devices] == [(5, 0x40)] and not report.disturbed
+
+
 def test_an_interruption_keeps_what_was_found() -> None:
     line = VirtualLine(Setting(9600, "N"), {1: 0.01})
 
@@ -301,7 +355,19 @@ def test_a_tcp_device_that_answers_to_any_unit() -> None:
     report = TcpReport()
     scan_tcp(Server(None), TCP_UNITS, report, timeout_s=1)
     assert [one.unit for one in report.devices] == [1] and report.any_unit and report.requests == 5
-    assert "any unit number" in tcp_lines(report, "plc")[0]
+    assert "any unit number" in tcp_lines(report, "plc", "plc")[0]
+
+
+def test_an_interrupted_search_behind_a_gateway_gives_no_verdict_on_its_line() -> None:
+    assert tcp_lines(TcpReport(absent=3), "plc", "plc") == []
+    assert "finds nobody" in tcp_lines(TcpReport(absent=3, complete=True), "plc", "plc")[1]
+
+
+def test_the_next_command_goes_through_the_same_node() -> None:
+    asked = "--node press-1 --line lan"
+    told = tcp_lines(TcpReport([Device(4, 0, 0.01)]), "press-1 lan", asked)
+    assert told[0] == "Found at press-1 lan:"
+    assert told[-1] == "  gasan modbus explore --node press-1 --line lan --unit 4"
 
 
 def test_what_people_write() -> None:

@@ -10,6 +10,7 @@ from gasan.host.cli.exit_codes import ExitCode
 from gasan.host.cli.options import command_options, json_option
 from gasan.host.cli.progress import progress_bar
 from gasan.host.cli.through import check_where, node_options
+from gasan.host.errors import TryAgainError
 from gasan.host.i18n import _
 from gasan.host.modbus.node_line import NodeLine
 from gasan.host.modbus.order import Timing
@@ -93,6 +94,7 @@ def scan(
     timing = Timing() if timeout_ms is None else Timing(timeout_ms / 1000, 2.5 * timeout_ms / 1000)
     start = time.monotonic()
     interrupted = False
+    failed: TryAgainError | None = None
     with through or SerialLine(where, settings[0]) as line, progress_bar() as bar:
         task = bar.add_task("", total=None)
 
@@ -110,11 +112,15 @@ def scan(
             work.run()
         except KeyboardInterrupt:
             interrupted = True
+        except TryAgainError as error:  # the adapter was pulled, the node has gone
+            failed = error
     report = work.report
     if as_json:
         click.echo(json.dumps(_described(report, where, time.monotonic() - start), ensure_ascii=False))
     else:
-        _say(scan_lines(report, where), interrupted)
+        _say(scan_lines(report, _asked(where, through)), interrupted, failed)
+    if failed is not None:
+        raise failed
     return _code(interrupted, bool(report.devices))
 
 
@@ -122,6 +128,7 @@ def _scan_tcp(where: str, through: NodeLine | None, units: str | None, timeout_m
     chosen = list(TCP_UNITS) if units is None else parse_units(units, most=255)
     report = TcpReport()
     interrupted = False
+    failed: TryAgainError | None = None
     with through or TcpLine(*parse_host(where)) as line, progress_bar() as bar:
         task = bar.add_task("", total=len(chosen))
 
@@ -135,6 +142,8 @@ def _scan_tcp(where: str, through: NodeLine | None, units: str | None, timeout_m
             scan_tcp(line, chosen, report, timeout_s=timeout_ms / 1000, watch=watch)
         except KeyboardInterrupt:
             interrupted = True
+        except TryAgainError as error:
+            failed = error
     if as_json:
         described = {
             "host": where,
@@ -145,7 +154,9 @@ def _scan_tcp(where: str, through: NodeLine | None, units: str | None, timeout_m
         }
         click.echo(json.dumps(described, ensure_ascii=False))
     else:
-        _say(tcp_lines(report, where), interrupted)
+        _say(tcp_lines(report, where, _asked(where, through)), interrupted, failed)
+    if failed is not None:
+        raise failed
     return _code(interrupted, bool(report.devices))
 
 
@@ -154,8 +165,13 @@ def _announce(longest_s: float) -> None:
     click.echo(told.format(time=duration_words(longest_s)), err=True)
 
 
-def _say(lines: list[str], interrupted: bool) -> None:
-    if interrupted:
+def _asked(where: str, through: NodeLine | None) -> str:
+    """How the next command names what was scanned."""
+    return where if through is None else f"--node {through.node} --line {through.name}"
+
+
+def _say(lines: list[str], interrupted: bool, failed: TryAgainError | None) -> None:
+    if interrupted or (failed is not None and lines):
         click.echo(_("Interrupted. So far:") if lines else _("Interrupted. Nothing was found so far."))
     for line in lines:
         click.echo(line)

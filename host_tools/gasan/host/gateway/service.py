@@ -40,6 +40,7 @@ _CLOCK_S: Final = 10.0
 _CLOCK_STEP_MS: Final = 5
 _QUEUE_MAX: Final = 1000
 _RETIRE_S: Final = 10.0
+_RTU, _TCP, _RTU_OVER_TCP = 0, 1, 3  # buses, as a compiled config has them
 
 log = logging.getLogger(__name__)
 
@@ -330,7 +331,9 @@ class Gateway:
     async def _do_lines(self, request: dict[str, Any]) -> Answers:
         config = self._service(request).config
         lines = [
-            {"name": name, "tcp": kind == 1} for kind, name, *_rest in cbor2.loads(config)[3] if kind < 2
+            {"name": name, "tcp": kind != _RTU}
+            for kind, name, *_rest in cbor2.loads(config)[3]
+            if kind in (_RTU, _TCP, _RTU_OVER_TCP)
         ]
         yield {"done": {"lines": lines}}
 

@@ -13,7 +13,7 @@ _MULTIPLE = (15, 16)
 _REPORT_ID = 17
 _IDENTIFY = 43
 _KNOWN = frozenset({*_REQUEST_8, *_MULTIPLE, _REPORT_ID, 22, 23, _IDENTIFY})
-_EXCEPTIONS = range(1, 16)
+_EXCEPTIONS = range(1, 256)  # the specification names 1 to 11; makers have codes of their own
 _UNITS = range(1, 248)
 
 

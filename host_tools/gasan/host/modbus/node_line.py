@@ -26,8 +26,8 @@ class NodeLine:
     """
 
     def __init__(self, state: Path, node: str, line: str | None, setting: Setting | None = None) -> None:
+        self.node = node
         self._state = state
-        self._node = node
         self._setting = setting
         lines = ask_once(state, {"do": "lines", "node": node})["lines"]
         names = [one["name"] for one in lines]
@@ -69,7 +69,7 @@ class NodeLine:
             self._state,
             {
                 "do": "ask",
-                "node": self._node,
+                "node": self.node,
                 "line": self.name,
                 "unit": unit,
                 "request": pdu.hex(),
@@ -83,7 +83,7 @@ class NodeLine:
         if status == _GARBAGE:
             return Reply(Kind.GARBAGE)
         if status not in (_ANSWER, _EXCEPTION):
-            raise TryAgainError(_("{node} does not ask this: {text}").format(node=self._node, text=text))
+            raise TryAgainError(_("{node} does not ask this: {text}").format(node=self.node, text=text))
         took, _space, rest = text.partition(" ")
         seconds = int(took) / 1000
         if status == _EXCEPTION:

@@ -23,6 +23,7 @@ _STRAYS_MAX = 2  # times that something was heard unasked before the line counts
 _RECENT = 4  # units asked before this one that a late answer may be from
 _LISTEN_EACH_S = 1.2
 _HEARD_KEPT = 32
+_IDENTITIES = (REPORT_ID[0], READ_IDENTITY[0])
 
 
 class ScanLine(Asker, Protocol):
@@ -209,16 +210,14 @@ class Scan:
 
     def _weigh(self, setting: Setting, unit: int, reply: Reply, recent: Sequence[int]) -> None:
         """Make what came of asking `unit` part of the report; `recent` were asked right before it."""
-        late = {
-            frame.unit
-            for data in (reply.stray, reply.heard)
-            for frame in frames_in(data)
-            if _answers_probe(frame) and frame.unit in recent
-        }
-        if (reply.stray or reply.kind is Kind.FOREIGN) and not late:
+        frames = frames_in(reply.stray) + frames_in(reply.heard)
+        late = {frame.unit for frame in frames if _answers_probe(frame) and frame.unit in recent}
+        found = {device.unit for device in self.report.devices}
+        # Who is there has been asked more than `PROBE`, and may take longer to tell who it is.
+        known = any(frame.unit in found and frame.function in _IDENTITIES for frame in frames)
+        if (reply.stray or reply.kind is Kind.FOREIGN) and not late and not known:
             self._strays += 1
             size = len(reply.stray) + len(reply.heard)
-            frames = frames_in(reply.stray) + frames_in(reply.heard)
             units = tuple(sorted({frame.unit for frame in frames}))
             self.report.traffic = Traffic(size, setting if frames else None, units)
         for other in sorted(late):
@@ -242,8 +241,10 @@ class Scan:
                 return
             if reply.kind is Kind.SILENCE:
                 break
-            garbage.append(reply)
-        if len(garbage) >= 2:  # once may be a spark
+            if reply.kind is Kind.GARBAGE:  # another's whole frame is no damage
+                garbage.append(reply)
+        told = any((one.setting, one.unit) == (setting, unit) for one in self.report.disturbed)
+        if len(garbage) >= 2 and not told:  # once may be a spark
             self.report.disturbed.append(Disturbed(setting, unit, garbage[-1].heard[:_HEARD_KEPT]))
 
     def _found(self, setting: Setting, unit: int, reply: Reply, disturbed: int) -> None:
@@ -255,6 +256,7 @@ class Scan:
             report.setting = setting
             report.first_request = report.requests
         report.devices.append(device)  # first, so that an interruption does not lose it
+        report.disturbed = [one for one in report.disturbed if (one.setting, one.unit) != (setting, unit)]
         if len(report.devices) == 1:
             self._compare_settings(setting, unit)
         report.devices[-1] = replace(device, identity=identify(self._line, unit, self._timing.patient_s))

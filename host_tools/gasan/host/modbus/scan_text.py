@@ -18,7 +18,7 @@ def duration_words(seconds: float) -> str:
 
 
 def scan_lines(report: Report, port: str) -> list[str]:
-    """The result of a scan of a serial line."""
+    """The result of a scan of a serial line. port: how the next command names it."""
     lines: list[str] = []
     if report.setting is not None:
         lines.append(
@@ -52,11 +52,11 @@ def scan_lines(report: Report, port: str) -> list[str]:
     return lines
 
 
-def tcp_lines(report: TcpReport, host: str) -> list[str]:
-    """The result of a scan of a Modbus TCP address."""
+def tcp_lines(report: TcpReport, host: str, asked: str) -> list[str]:
+    """The result of a scan of a Modbus TCP address. asked: how the next command names it."""
     if not report.devices:
         lines = [_("{host} takes connections, but no unit answered.").format(host=host)] * report.complete
-        if report.absent:
+        if report.absent and report.complete:
             lines.append(
                 _("It is a gateway that finds nobody on its serial line: check that line and its settings.")
             )
@@ -67,7 +67,7 @@ def tcp_lines(report: TcpReport, host: str) -> list[str]:
         lines = [_("Found at {host}:").format(host=host)]
     lines += [f"  {device_text(device)}" for device in report.devices]
     lines.append(_("Next: see what stands in it, with"))
-    return [*lines, f"  gasan modbus explore {host} --unit {report.devices[0].unit}"]
+    return [*lines, f"  gasan modbus explore {asked} --unit {report.devices[0].unit}"]
 
 
 def device_text(device: Device) -> str:
