@@ -258,6 +258,44 @@ def test_a_displayed_value_becomes_a_profile(tmp_path: Path, capsys: pytest.Capt
     assert {row["fc"] for row in read_served(log)} == {4}
 
 
+def test_what_was_read_is_shown_though_nothing_of_it_becomes_a_profile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with line_with(Line(38400), [1], tmp_path / "served.jsonl") as relay:
+        port = ("explore", f"relay://{relay.master}", "--unit", "1", "--baud", "38400", "--table", "input")
+        options = ("--to", "7", "--reads", "1", "--draft", "meter.toml")
+        assert gasan(*port, "--seen", "987.65", *options) == ExitCode.FAILED
+        told = capsys.readouterr()
+        assert "f32 230.2" in told.out and "nothing fits, so no profile" in told.err
+        # Both are at address 6: one of them only can be.
+        assert gasan(*port, "--seen", "4.44", "--seen", "4.440", *options) == ExitCode.OK
+        assert "no other value has taken: 4.440" in capsys.readouterr().out
+        assert gasan(*port, "--seen", "4.44", *options[:-1], "no/meter.toml") == ExitCode.FAILED
+        told = capsys.readouterr()
+        assert "no/meter.toml cannot be written (No such file or directory)" in told.err and told.out == ""
+
+
+def test_a_line_that_goes_away_leaves_the_registers_that_were_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = SerialLine.ask
+
+    def ask(self: SerialLine, unit: int, pdu: bytes, timeout_s: float) -> Any:
+        if pdu[0] == 4:
+            raise self._gone()
+        return original(self, unit, pdu, timeout_s)
+
+    monkeypatch.setattr(SerialLine, "ask", ask)
+    with Relay(Line(38400), responder=Responder(units=(1,)), settings_matter=True) as relay:
+        port = ("explore", f"relay://{relay.master}", "--unit", "1", "--baud", "38400", "--to", "9")
+        assert gasan(*port) == ExitCode.FAILED
+        told = capsys.readouterr()
+        assert told.out.startswith("Interrupted. So far:\nholding registers") and "40010" in told.out
+        assert "is gone" in told.err
+        assert gasan(*port, "--table", "input") == ExitCode.FAILED
+        assert capsys.readouterr().out == ""
+
+
 def test_a_unit_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     with Relay(Line(9600), responder=Responder(units=(1,)), settings_matter=True) as relay:
         assert (

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from gasan.host.errors import InputError, TryAgainError
+from gasan.host.modbus import blocks
 from gasan.host.modbus.blocks import FUNCTIONS, Reading, read_again, read_range
 from gasan.host.modbus.draft import choose, draft
 from gasan.host.modbus.explore_text import manual_number, meanings, register_lines, seen_lines
@@ -15,7 +16,7 @@ from gasan.host.modbus.frames import Kind, Reply
 from gasan.host.modbus.identify import Identity
 from gasan.host.modbus.ports import check_read
 from gasan.host.modbus.seen import Candidate, Fit, Seen, parse_seen, rank, wire_addresses
-from gasan.host.profiles import TYPES, ModbusPlace, read_profile
+from gasan.host.profiles import ModbusPlace, read_profile
 
 U16, I16, F32, U32 = (Form(one, "ABCD") for one in ("u16", "i16", "f32", "u32"))
 
@@ -89,14 +90,74 @@ def test_whole_blocks_when_nothing_is_refused() -> None:
     assert device.requests <= 500 / 16 + 40  # it learns the length once
 
 
-def test_a_table_that_is_not_there_and_a_busy_device() -> None:
+def test_a_table_and_a_device_that_are_not_there() -> None:
     device = Device({0: 1}, table="input")
     assert read(device, 0, 9).no_table and device.requests == 2
-    device = Device({0: 1})
-    device.busy = 2
-    assert read(device, 0, 0).registers == {0: 1}
     with pytest.raises(TryAgainError, match="unit 1 does not answer"):
         read(Device({}, code=0), 0, 199)
+
+
+def test_a_busy_device_is_given_time_and_is_not_called_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Device({at: at for at in range(20)})
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        device.busy = 0 if len(slept) == 2 else device.busy
+
+    monkeypatch.setattr(blocks.time, "sleep", sleep)
+    device.busy = 99
+    assert len(read(device, 0, 19).registers) == 20 and sum(slept) >= 0.5
+    device.busy = 99
+    reading = read(device, 0, 19)
+    assert reading.silent == set(range(20)) and not reading.refused
+    assert device.requests < 20
+
+
+class Gateway(Device):
+    """A device silent about what it does not have, behind a TCP gateway that says so by exception 11."""
+
+    def ask(self, unit: int, pdu: bytes, timeout_s: float) -> Reply:
+        reply = super().ask(unit, pdu, timeout_s)
+        self.lost = getattr(self, "lost", 0) - 1
+        silent = reply.kind is Kind.SILENCE or self.lost == 0 or unit != 1
+        return Reply(Kind.EXCEPTION, code=11) if silent else reply
+
+
+def test_a_gateways_no_answer_is_silence_of_a_unit_that_is_there() -> None:
+    device = Gateway({at: at for at in range(20) if at != 7}, code=0)
+    device.lost = 4  # one request is lost on the line behind it
+    reading = read(device, 0, 19)
+    assert set(reading.registers) == set(range(20)) - {7}
+    assert reading.silent == {7} and not reading.refused
+    with pytest.raises(TryAgainError, match="the gateway has no unit 2"):
+        read_range(device, 2, Reading("holding"), 0, 19, timeout_s=0.5)
+
+
+def test_a_silent_table_does_not_make_the_other_one_unread() -> None:
+    """A device that says nothing of what it does not have: register 0, and all of the other table."""
+
+    class Silent(Device):
+        def ask(self, unit: int, pdu: bytes, timeout_s: float) -> Reply:
+            reply = super().ask(unit, pdu, timeout_s)
+            return reply if reply.kind is Kind.ANSWER else Reply(Kind.SILENCE)
+
+    for table in FUNCTIONS:
+        device = Silent({at: at for at in range(100, 104)}, table=table)
+        readings = [read(device, 100, 103, name) for name in FUNCTIONS]
+        assert sorted(len(one.registers) for one in readings) == [0, 4]
+        assert sorted(len(one.silent) for one in readings) == [0, 4]
+
+
+def test_an_unknown_function_in_the_midst_of_a_table_hides_nothing() -> None:
+    class Odd(Device):
+        def ask(self, unit: int, pdu: bytes, timeout_s: float) -> Reply:
+            reply = super().ask(unit, pdu, timeout_s)
+            return Reply(Kind.EXCEPTION, code=1) if reply.kind is Kind.EXCEPTION else reply
+
+    reading = read(Odd({at: at for at in range(150)}), 0, 159)
+    assert not reading.no_table and set(reading.registers) == set(range(150))
+    assert reading.refused == set(range(150, 160))
 
 
 def _sample(rng: random.Random, form: Form) -> tuple[str, list[int], int]:
@@ -256,22 +317,20 @@ def test_a_draft_is_a_profile(tmp_path: Path) -> None:
     assert Fraction(pressure.num, pressure.den) == 1000
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form.type in TYPES], ids=str)
+@pytest.mark.parametrize("form", FORMS, ids=str)
 def test_every_draft_reads_back_its_value(form: Form, tmp_path: Path, seed: int) -> None:
     rng = random.Random(f"{seed}/{form}")
     text, words, _power = _sample(rng, form)
     seens, ranked = _ranked({500 + index: word for index, word in enumerate(words)}, text)
-    chosen = choose(seens, ranked)
-    if chosen[0] is None:  # digits that read better as BCD, which profiles do not have
-        assert ranked[0][0].form.type.startswith("bcd")
-        return
     file = tmp_path / "draft.toml"
-    file.write_text(draft(seens, chosen, identity=None, limit=125, day="2026-01-02"), encoding="utf-8")
+    drafted = draft(seens, choose(seens, ranked), identity=None, limit=125, day="2026-01-02")
+    file.write_text(drafted, encoding="utf-8")
     [channel] = read_profile(file, "draft").channels.values()
     assert isinstance(channel.place, ModbusPlace)
     order = ("ABCD", "CDAB", "BADC", "DCBA")[channel.place.order]
+    type_ = {"u16": "bcd16", "u32": "bcd32"}[channel.type] if channel.form == 2 else channel.type
     registers = {500 + index: word for index, word in enumerate(words)}
-    raw = decode(Form(channel.type, order), registers, channel.place.address)
+    raw = decode(Form(type_, order), registers, channel.place.address)
     assert raw is not None
     assert float(raw) * channel.num / channel.den == pytest.approx(float(text), rel=0.006)
 
@@ -284,6 +343,9 @@ def test_a_round_value_that_stands_there_exactly_beats_a_near_one_within_it(form
     assert one is not None and (one.form, one.value) == (form, 15)
 
 
-def test_a_value_that_reads_best_as_bcd_is_left_out_of_a_draft() -> None:
+def test_a_value_that_reads_best_as_bcd_is_in_the_draft_as_that(tmp_path: Path) -> None:
     seens, ranked = _ranked({4: 0x2347}, "234.7")
-    assert ranked[0][0].form.type == "bcd16" and choose(seens, ranked) == [None]
+    file = tmp_path / "draft.toml"
+    file.write_text(draft(seens, choose(seens, ranked), identity=None, limit=125, day="2026-01-02"))
+    [channel] = read_profile(file, "draft").channels.values()
+    assert (channel.form, channel.num, channel.den) == (2, 1, 10)

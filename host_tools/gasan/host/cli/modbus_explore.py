@@ -1,6 +1,8 @@
 """`gasan modbus explore`: what stands in a device, and where a displayed value stands."""
 
+import errno
 import json
+import os
 import time
 from datetime import date
 from pathlib import Path
@@ -12,11 +14,12 @@ from gasan.host.cli.exit_codes import ExitCode
 from gasan.host.cli.options import command_options, json_option
 from gasan.host.cli.progress import progress_bar
 from gasan.host.cli.through import check_where, node_options
-from gasan.host.errors import InputError, TryAgainError
+from gasan.host.errors import GasanError, InputError, TryAgainError
 from gasan.host.i18n import _
 from gasan.host.modbus.blocks import FUNCTIONS, Reading, read_again, read_range
 from gasan.host.modbus.draft import choose, draft
 from gasan.host.modbus.explore_text import manual_number, meanings, number_text, register_lines, seen_lines
+from gasan.host.modbus.identify import Identity
 from gasan.host.modbus.node_line import NodeLine
 from gasan.host.modbus.ports import Asker, SerialLine, TcpLine, is_serial, parse_host
 from gasan.host.modbus.scan import identify
@@ -115,6 +118,7 @@ def explore(
     timeout_s = timeout_ms / 1000
     setting = Setting(baud, PARITIES[parity], stop_bits)
     interrupted = False
+    failed: GasanError | None = None
     identity = None
     snapshots: list[Snapshot] = []
     check_where(where, node)
@@ -133,21 +137,29 @@ def explore(
             identity = identify(line, unit, timeout_s) if file is not None else None
         except KeyboardInterrupt:
             interrupted = True
-            snapshots = snapshots or [{reading.table: reading.registers for reading in readings}]
+        except TryAgainError as error:  # the adapter was pulled, the node has gone
+            if not any(reading.registers for reading in readings):
+                raise
+            failed, interrupted = error, True
+        snapshots = snapshots or [{reading.table: reading.registers for reading in readings}]
     ranked = rank(snapshots, seens, moves)
     chosen = choose(seens, ranked)
+    written = None
     if file is not None and not interrupted:
-        if not any(chosen):
-            raise TryAgainError(
-                _("nothing fits, so no profile was written; see what was found without --draft")
-            )
         limit = min(reading.limit for reading in readings)
-        text = draft(seens, chosen, identity=identity, limit=limit, day=date.today().isoformat())
-        _write(file, text)
+        try:
+            _write(file, seens, chosen, identity, limit)
+            written = file
+        except GasanError as error:
+            failed = error
     if as_json:
-        click.echo(json.dumps(_described(readings, seens, ranked, file, interrupted), ensure_ascii=False))
+        click.echo(json.dumps(_described(readings, seens, ranked, written, interrupted), ensure_ascii=False))
     else:
-        _print(readings, seens, ranked, file, interrupted)
+        _print(readings, seens, ranked, interrupted)
+        if written is not None:
+            _print_draft(written, seens, chosen)
+    if failed is not None:
+        raise failed
     return ExitCode.INTERRUPTED if interrupted else ExitCode.OK
 
 
@@ -171,6 +183,8 @@ def _check_draft(file: Path | None, seens: list[Seen]) -> None:
         raise InputError(_("--draft needs values to look for; add --seen, as the machine displays them"))
     if file.exists():
         raise InputError(_("{file} is already there; name another file").format(file=file))
+    if not os.access(file.parent, os.W_OK):
+        raise _not_written(file, os.strerror(errno.EACCES if file.parent.exists() else errno.ENOENT))
 
 
 def _open(where: str, setting: Setting) -> SerialLine | TcpLine:
@@ -215,23 +229,36 @@ def _repeat(
     return out
 
 
-def _write(file: Path, text: str) -> None:
+def _write(
+    file: Path,
+    seens: list[Seen],
+    chosen: list[Candidate | None],
+    identity: Identity | None,
+    limit: int,
+) -> None:
+    if not any(chosen):
+        raise TryAgainError(
+            _("nothing fits, so no profile was written; read the values off again, or read a larger range")
+        )
+    text = draft(seens, chosen, identity=identity, limit=limit, day=date.today().isoformat())
     try:
         with file.open("x", encoding="utf-8") as opened:
             opened.write(text)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise TryAgainError(
-            _("{file} cannot be written ({reason}); name another place").format(file=file, reason=reason)
-        ) from None
+        raise _not_written(file, error.strerror or str(error)) from None
     read_profile(file, str(file))  # what `gasan check` would say
+
+
+def _not_written(file: Path, reason: str) -> TryAgainError:
+    return TryAgainError(
+        _("{file} cannot be written ({reason}); name another place").format(file=file, reason=reason)
+    )
 
 
 def _print(
     readings: list[Reading],
     seens: list[Seen],
     ranked: list[list[Candidate]],
-    file: Path | None,
     interrupted: bool,
 ) -> None:
     if interrupted:
@@ -243,15 +270,21 @@ def _print(
     for seen, candidates in zip(seens, ranked, strict=True):
         for line in seen_lines(seen, candidates):
             click.echo(line)
-    if file is not None and not interrupted:
-        click.echo(_("Wrote {file}. Next: edit it, then run gasan check {file}").format(file=file))
+
+
+def _print_draft(file: Path, seens: list[Seen], chosen: list[Candidate | None]) -> None:
+    missing = [seen.text for seen, one in zip(seens, chosen, strict=True) if one is None]
+    if missing:
+        told = _("Not in the profile, since nothing fits that no other value has taken: {values}")
+        click.echo(told.format(values=", ".join(missing)))
+    click.echo(_("Wrote {file}. Next: edit it, then run gasan check {file}").format(file=file))
 
 
 def _described(
     readings: list[Reading],
     seens: list[Seen],
     ranked: list[list[Candidate]],
-    file: Path | None,
+    written: Path | None,
     interrupted: bool,
 ) -> dict[str, Any]:
     return {
@@ -280,7 +313,7 @@ def _described(
             {"text": seen.text, "candidates": [_candidate(one) for one in candidates[:_CANDIDATES]]}
             for seen, candidates in zip(seens, ranked, strict=True)
         ],
-        "draft": None if file is None or interrupted else str(file),
+        "draft": None if written is None else str(written),
     }
 
 

@@ -4,6 +4,7 @@ A refused block is halved until single registers are left. "Illegal value" on a 
 accepted so far means that it is too long, so shorter ones are used from there on.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ _TRIES = 3
 _TRIES_LATER = 2  # once it is known to answer
 _PATIENCE = 5  # times its slowest answer so far, and at least so long:
 _PATIENCE_LEAST_S = 0.1
+_BUSY_PAUSE_S = 0.5
 _ILLEGAL_FUNCTION, _ILLEGAL_ADDRESS, _ILLEGAL_VALUE, _BUSY = 1, 2, 3, 6
 
 
@@ -67,14 +69,16 @@ def read_range(
             continue
         watch(start - first)
         reply = _read(line, unit, reading, start, count, timeout_s)
-        code = reply.code if reply.kind is Kind.EXCEPTION else 0
+        # Of a unit that is there, a gateway's "no answer" is but silence.
+        refused = reply.kind is Kind.EXCEPTION and not absent_behind_gateway(reply)
+        code = reply.code if refused else 0
         if reply.kind is Kind.ANSWER:
             _keep(reading, start, count, reply.pdu)
-        elif code == _ILLEGAL_FUNCTION:
+        elif code == _ILLEGAL_FUNCTION and not reading.blocks:
             reading.no_table = True
             return
-        elif absent_behind_gateway(reply):
-            raise TryAgainError(_("the gateway has no unit {unit}").format(unit=unit))
+        elif code == _BUSY:
+            reading.silent.update(range(start, start + count))
         elif code == _ILLEGAL_VALUE and count > max(1, reading.longest):
             most = reading.limit = max(1, count // 2)
             todo.append((start, count))
@@ -90,13 +94,21 @@ def read_range(
 
 
 def _check_alive(line: Asker, unit: int, reading: Reading, first: int, timeout_s: float) -> None:
-    """Raises TryAgainError when neither the first register nor what a scan asks for brings any answer.
+    """Raises TryAgainError when neither the first register of any table nor what a scan asks for is there.
 
     After that silence means that a block is not there: some devices say nothing instead of refusing.
     """
-    for table, address in ((reading.table, first), ("holding", 0)):
-        if _read(line, unit, Reading(table), address, 1, timeout_s).there:
+    usual = [(reading.table, first), ("holding", 0)]
+    absent = False
+    for probe in dict.fromkeys([*usual, *((table, first) for table in FUNCTIONS)]):
+        table, address = probe
+        reply = _read(line, unit, Reading(table), address, 1, timeout_s)
+        if absent_behind_gateway(reply):
+            absent = True
+        elif reply.kind is Kind.ANSWER or (reply.there and probe in usual):
             return
+    if absent:
+        raise TryAgainError(_("the gateway has no unit {unit}").format(unit=unit))
     raise TryAgainError(
         _("unit {unit} does not answer; look for it with: gasan modbus scan").format(unit=unit)
     )
@@ -124,8 +136,11 @@ def _read(line: Asker, unit: int, reading: Reading, start: int, count: int, time
         reading.requests += 1
         if reply.there:
             reading.slowest_s = max(reading.slowest_s, reply.seconds)
-        if reply.kind is Kind.ANSWER or (reply.kind is Kind.EXCEPTION and reply.code != _BUSY):
+        busy = reply.kind is Kind.EXCEPTION and reply.code == _BUSY
+        if reply.there and not busy and not absent_behind_gateway(reply):
             break
+        if busy:
+            time.sleep(_BUSY_PAUSE_S)
     return reply
 
 

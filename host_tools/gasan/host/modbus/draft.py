@@ -6,7 +6,6 @@ from fractions import Fraction
 
 from gasan.host.modbus.identify import Identity
 from gasan.host.modbus.seen import Candidate, Seen
-from gasan.host.profiles import TYPES
 
 __all__ = ["choose", "draft"]
 
@@ -14,14 +13,14 @@ __all__ = ["choose", "draft"]
 def choose(seens: Sequence[Seen], ranked: Sequence[Sequence[Candidate]]) -> list[Candidate | None]:
     """One candidate for each value, so that no register serves two: the surest value chooses first.
 
-    None where nothing fits, or where what fits best is of a type that profiles do not have.
+    None where nothing fits that is not taken.
     """
     chosen: list[Candidate | None] = [None] * len(seens)
     order = sorted(range(len(seens)), key=lambda index: -ranked[index][0].score if ranked[index] else 0.0)
     for index in order:
         taken = [one for one in chosen if one is not None]
         free = [one for one in ranked[index] if not any(one.overlaps(other) for other in taken)]
-        if free and free[0].form.type in TYPES:
+        if free:
             chosen[index] = free[0]
     return chosen
 
