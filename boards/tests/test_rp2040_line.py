@@ -77,4 +77,4 @@ def test_flash_and_line_keep_out_of_each_others_way(tmp_path: Path) -> None:
         print(got)
         assert (got["bad"] == 0) is fine
         assert (got["overruns"][1] == 0) is fine
-        assert got["good"] > 10
+        assert got["good"] > (10 if fine else 0)  # erases and answers may fall into step

@@ -77,6 +77,18 @@ def test_the_answer_to_another_master_is_not_taken_for_ours(seed: int) -> None:
     assert verdicts.qualities[SUSPECT] > 100, "what may be the other's is uncertain"
 
 
+def test_another_master_that_begins_while_an_answer_is_looked_for_is_still_heard(
+    seed: int, soak: bool
+) -> None:
+    """The first bytes of its request are taken in with ours: that must not hide it from the next request."""
+    faults = [Fault(Kind.INTRUDER, 0.5, "both", high=40), Fault(Kind.NOISE, 0.3), Fault(Kind.MERGE, 0.1)]
+    items = [item for at in (0, 10, 20) for item in block(40 + at, 3, 40 + at, 10, 60 + at)]
+    units = [["unit", 1, _TIMEOUT_MS, 0, 125, items]]
+    requests = 100_000 if soak else 5_000
+    done = RtuRun(Line(9600), units, Responder(), faults, seed=seed).run(requests)
+    assert done.judge.verdicts.wrong == [] and done.judge.verdicts.good > requests // 4
+
+
 def test_a_device_later_than_any_bound_is_found_out_and_given_more_time(seed: int) -> None:
     """Half of its answers come four timeouts and more late, and may be mistaken until one is seen astray."""
     faults = [Fault(Kind.DELAY, 0.5, low=4 * _TIMEOUT_MS, high=5 * _TIMEOUT_MS)]

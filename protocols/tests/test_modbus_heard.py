@@ -22,6 +22,8 @@ TO_ALL = with_crc(b"\x00\x06\x00\x01\x12\x34")
         (ANSWER, 0, 0),
         (THEIRS[:-1], 0, 0),
         (bytes(16), 0, 0),
+        # Two requests behind noise with which all together have the CRC of one frame, by chance.
+        (bytes.fromhex("3ab23618e43fdec501031563000a31df010317cf000af046"), 2, 2),
     ],
 )
 def test_requests_of_other_masters_are_counted(came: bytes, requests: int, open_requests: int) -> None:

@@ -41,10 +41,8 @@ _RXBUF = const(512)
 
 def _wait(end: "Any") -> None:
     """Wait for a tick of ticks_us. On rp2 only a sleep of up to 1 ms ends in time, longer ones 1 ms later."""
-    left = ticks_diff(end, ticks_us())
-    while left > 1000:
+    while (left := ticks_diff(end, ticks_us())) > 1000:
         sleep_us(left - 1500 if left > 2500 else 1000)
-        left = ticks_diff(end, ticks_us())
     if left > 0:
         sleep_us(left)
 
@@ -79,7 +77,12 @@ class Source(Poller):
 
     def _begin(self, block: "Block") -> None:
         self._timeout = (block.device.timeout_ms if block.request[0] else self.params.get(30, 100)) * 1000
+        kept = 0
+        if self._read.n != self._read.need:  # another master may have begun
+            self._deliver()
+            kept = self._read.resync().keep(self._read)
         self._read.ask(block.request, self._timeout)
+        self._read.n = kept
         self._start = ticks_us()
         if ticks_diff(ticks_ms(), self._last_ms) > _LONG_AGO_MS:
             self._last = ticks_add(self._start, -self._read.gap_us)
@@ -103,8 +106,7 @@ class Source(Poller):
             return left // 1000 - 1
         _wait(ticks_add(now, left))
         read = self._read
-        size = self._uart.any()
-        if size:  # a late answer, noise or another master: have the line quiet first
+        if size := self._uart.any():  # a late answer, noise or another master: have the line quiet first
             self._deliver()
             read.feed(self._chunk, self._uart.readinto(self._chunk, min(size, _CHUNK)) or 0, 0)
             self._block.device.tally[STRAYS] += 1
@@ -116,9 +118,7 @@ class Source(Poller):
             return self._send()
         if ticks_diff(now, self._start) < 2 * self._timeout:
             return 1
-        read.quality = BAD_CRC
-        read.certain = True
-        return -1
+        return read.verdict(BAD_CRC, True)
 
     def _send(self) -> int:
         if self._drive:

@@ -5,7 +5,9 @@ Loaded by an `RtuRead` at the first fault of its line. Nothing here allocates.
 
 from gasan.wire.modbus import judge
 from gasan.wire.modbus_rtu import crc16
-from gasan.wire.quality import BAD_ANSWER, BAD_CRC
+from gasan.wire.quality import BAD_ANSWER, BAD_CRC, EXCEPTION, TIMEOUT, const
+
+_BEGUN = const(7)  # bytes that may be a request but for the last
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,12 +34,34 @@ def search(read: "RtuRead", now: int) -> int:
                 return -1
     heard(read, 0, n)
     whole = crc16(buf, 0, n) == 0
+    if now - read._last > read.gap_us:
+        read.n = 0  # nobody is in the midst of a frame
     if n > 2 and not whole and buf[0] == request[0] and buf[1] == request[1] and buf[2] == read.need - 5:
         # Its head is right, so this was the answer, and is damaged; unless it may be our echo's.
         return read.verdict(BAD_CRC, buf[2] != request[2] and not read.intruded)
     read.quality = BAD_ANSWER if whole else BAD_CRC
+    if now >= read.deadline:
+        return read.verdict(read.quality, False)
     read.begin()
-    return read.verdict(read.quality, False) if now >= read.deadline else 1
+    return 1
+
+
+def keep(read: "RtuRead") -> int:
+    """Move what came last, and may be the beginning of another master's request, to the front of the buffer.
+
+    Returns how much that is. To be called before the next request is asked.
+    """
+    buf = read.buf
+    n = read.n
+    start = 0
+    if read.quality < TIMEOUT or read.quality >= EXCEPTION:
+        start = read.data - 3 + read.size(read.data - 3)
+        if read.data == 3:  # found without a `search`
+            heard(read, start, n)
+    start = max(start, n - _BEGUN)
+    for i in range(start, n):
+        buf[i - start] = buf[i]
+    return max(n - start, 0)
 
 
 def heard(read: "RtuRead", at: int, end: int) -> bool:
@@ -46,7 +70,9 @@ def heard(read: "RtuRead", at: int, end: int) -> bool:
     True if such a request is without its answer yet: that could be taken for an answer to ours.
     """
     buf = read.buf
-    if end - at > 4 and buf[at] and crc16(buf, at, end) == 0 and (end - at != 8 or buf[at + 1] & 0x80):
+    # An answer says how long it is; a CRC alone fits other bytes too, once in 65,536 times.
+    size = 0 if end - at < 5 else 5 if buf[at + 1] & 0x80 else 5 + buf[at + 2]
+    if end - at == size and size != 8 and buf[at] and crc16(buf, at, end) == 0:
         if read.intruded and buf[at] == read.intruder:
             read.intruded -= 1
         elif buf[at] == read.request[0]:

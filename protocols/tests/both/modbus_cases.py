@@ -199,6 +199,35 @@ def case_rtu_finds_its_answer_between_others():
         assert line.data() == b"\x11\x22\x33\x44"
 
 
+def case_rtu_keeps_what_may_be_the_beginning_of_another_masters_request():
+    request = with_crc(b"\x01\x03\x10\x00\x00\x02")
+    late = SENT_US + TIMEOUT_US + 8 * CHAR_US + 20000
+    for came, quality in (
+        (ANSWER, GOOD),
+        (REFUSED, EXCEPTION + 2),
+        (b"\x00" + ANSWER, GOOD),
+        (ANSWER[:-1] + b"\x00", BAD_CRC),
+        (b"\x00" * 20, BAD_CRC),
+    ):
+        for n in range(8):
+            answer = modbus_rtu.RtuRead(CHAR_US, GAP_US)
+            answer.ask(READ, TIMEOUT_US)
+            chunk = bytearray(came + request[:n])
+            answer.feed(chunk, len(chunk), late)
+            while answer.step(late) >= 0:
+                late += 1000
+            assert answer.quality == quality, (came, n, answer.quality)
+            quiet = late > answer._last + GAP_US  # after that no frame goes on, whatever it was
+            kept = answer.resync().keep(answer)
+            answer.ask(READ, TIMEOUT_US)
+            answer.n = kept
+            answer.feed(bytearray(request[n:]), 8 - n, 0)
+            heard = answer.resync().heard(answer, 0, answer.n)
+            assert heard or (quality == BAD_CRC and quiet), (came, n)
+            assert answer.intruded == heard
+            late = SENT_US + TIMEOUT_US + 8 * CHAR_US + 20000
+
+
 def case_rtu_forgives_a_short_pause_inside_the_answer():
     line = Line((5000, ANSWER[:4]), (5000 + 4 * CHAR_US + GAP_US + 5000, ANSWER[4:]))
     assert line.run() == (GOOD, True)
