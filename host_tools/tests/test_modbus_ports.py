@@ -4,14 +4,17 @@ import os
 import socket
 import termios
 import threading
+import time
+import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import serial
-from gasan.host.errors import TryAgainError
+from gasan.host.errors import InputError, TryAgainError
 from gasan.host.modbus.frames import Kind
-from gasan.host.modbus.ports import SerialLine, TcpLine
+from gasan.host.modbus.ports import SerialLine, TcpLine, is_serial, parse_host
 from gasan.host.modbus.settings import Setting
 
 READ = bytes([3, 0, 0, 0, 1])
@@ -148,3 +151,71 @@ def test_a_setting_that_the_adapter_does_not_offer(monkeypatch: pytest.MonkeyPat
     finally:
         os.close(end)
         os.close(user)
+
+
+def test_a_port_that_does_not_offer_the_first_setting_is_a_port_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serial, "serial_for_url", _Picky)
+    end, user = os.openpty()
+    try:
+        with SerialLine(os.ttyname(user), Setting(57_600, "N")) as line:
+            assert not line.configure(Setting(57_600, "N")) and line.configure(Setting(19_200, "N"))
+    finally:
+        os.close(end)
+        os.close(user)
+
+
+def test_a_path_is_a_port_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    end, user = os.openpty()
+    try:
+        Path("oven").symlink_to(os.ttyname(user))
+        for port in ("./oven", "oven"):
+            SerialLine(port, Setting(9600, "N")).close()
+        Path("notes").touch()
+        with pytest.raises(InputError, match="notes is not a serial port"):
+            SerialLine("notes", Setting(9600, "N"))
+        for port in ("./none", "ttyNONE"):
+            with pytest.raises(TryAgainError, match="no such port"):
+                SerialLine(port, Setting(9600, "N"))
+    finally:
+        os.close(end)
+        os.close(user)
+
+
+def test_what_is_no_port_and_no_name_is_said() -> None:
+    with pytest.raises(InputError, match="loop:// is not a serial port"):
+        SerialLine("loop://", Setting(9600, "N"))
+    for name in ("a..b", "x" * 300):
+        assert not is_serial(name)
+        with pytest.raises(InputError, match="neither a serial port nor an address"):
+            TcpLine(*parse_host(name))
+
+
+def test_a_line_that_is_never_quiet_is_asked_all_the_same() -> None:
+    end, user = os.openpty()
+    tty.setraw(end)
+    over = threading.Event()
+
+    def babble() -> None:
+        while not over.wait(0.001):
+            os.write(end, b"\x55")
+
+    thread = threading.Thread(target=babble)
+    with SerialLine(os.ttyname(user), Setting(9600, "N")) as line:
+        thread.start()
+        quiet = threading.Timer(8, over.set)  # so that it ends in any case
+        quiet.start()
+        try:
+            assert line.listen(0.2)
+            start = time.monotonic()
+            reply = line.ask(1, READ, 0.1)
+            assert time.monotonic() - start < 5 and not over.is_set()
+            assert reply.stray and reply.kind is Kind.GARBAGE
+        finally:
+            quiet.cancel()
+            over.set()
+            thread.join()
+            os.close(end)
+            os.close(user)

@@ -385,7 +385,10 @@ def test_what_people_write() -> None:
 @pytest.mark.parametrize(
     ("parse", "text"),
     [
-        *((parse_units, text) for text in ("", "0", "0-5", "248", "5-3", "a", "1-", "-1", "1,,2")),
+        *(
+            (parse_units, text)
+            for text in ("", "0", "0-5", "248", "5-3", "a", "1-", "-1", "1,,2", "9" * 5000)
+        ),
         *((parse_bauds, text) for text in ("", "fast", "100", "9600;19200")),
         *((parse_parities, text) for text in ("", "maybe")),
         *((parse_stops, text) for text in ("0", "3")),

@@ -24,7 +24,7 @@ from gasan.host.modbus.node_line import NodeLine
 from gasan.host.modbus.ports import Asker, SerialLine, TcpLine, is_serial, parse_host
 from gasan.host.modbus.scan import identify
 from gasan.host.modbus.seen import Candidate, Seen, Snapshot, parse_seen, rank
-from gasan.host.modbus.settings import PARITIES, Setting
+from gasan.host.modbus.settings import PARITIES, UNITS_MAX, Setting
 from gasan.host.profiles import read_profile
 
 __all__ = ["explore"]
@@ -122,6 +122,12 @@ def explore(
     identity = None
     snapshots: list[Snapshot] = []
     check_where(where, node)
+    if unit > UNITS_MAX and where is not None and is_serial(where):
+        raise InputError(
+            _("unit = {unit} cannot be a device on an RTU line").format(unit=unit)
+            + "; "
+            + _("write a number from {low} to {high}").format(low=1, high=UNITS_MAX)
+        )
     given = any(
         context.get_parameter_source(name) is not ParameterSource.DEFAULT
         for name in ("baud", "parity", "stop_bits")

@@ -28,6 +28,7 @@ _READS = frozenset({1, 2, 3, 4, 17, 43})
 _PORT = 502
 _READ_SIZE = 4096
 _LONGEST = 260  # bytes of the longest frame, and then some
+_BABBLE_S = 1.0  # a line that is never quiet is asked all the same
 _CONNECT_S = 5.0
 _HEAD = 6  # bytes before the unit: transaction, protocol, length
 
@@ -49,18 +50,26 @@ def check_read(unit: int, pdu: bytes) -> None:
 
 def is_serial(where: str) -> bool:
     """Whether the argument PORT|HOST names a serial port."""
-    return where.startswith(("/", ".", "tty")) or "://" in where or Path(where).exists()
+    return where.startswith(("/", ".", "tty")) or "://" in where or _exists(where)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # longer than a path can be
+        return False
+
+
+def _device(port: str) -> str:
+    """What to open: an address with a scheme or a path as it is, "ttyUSB0" in /dev."""
+    return port if "://" in port or "/" in port or _exists(port) else f"/dev/{port}"
 
 
 def parse_host(where: str) -> tuple[str, int]:
     """ "192.168.0.20", "plc:1502" or "[fe80::1]:502" as host and port. Raises InputError."""
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\s\[\]/]+))(?::(\d{1,5}))?", where)
     if match is None or not 1 <= int(match[3] or _PORT) <= 65535:
-        raise InputError(
-            _(
-                '"{where}" is neither a serial port nor an address; write /dev/ttyUSB0 or 192.168.0.20:502'
-            ).format(where=where)
-        )
+        raise _no_address(where)
     return match[1] or match[2], int(match[3] or _PORT)
 
 
@@ -75,16 +84,15 @@ class SerialLine:
         self.setting = setting
         self._fd = -1
         self._last = 0.0  # when the line was last in use, by monotonic time
-        try:
-            self._port = serial.serial_for_url(
-                port if port.startswith("/") or "://" in port else f"/dev/{port}",
-                baudrate=setting.baudrate,
-                timeout=0,
-                exclusive=True,
-            )
-        except (serial.SerialException, ValueError, OSError, termios.error) as error:
+        try:  # at the usual rate: that the adapter does not offer `setting` is no mistake of the port
+            self._port = serial.serial_for_url(_device(port), timeout=0, exclusive=True)
+        except _SETTING_ERRORS as error:
             raise _open_error(port, error) from error
-        self._fd = self._port.fileno()
+        try:
+            self._fd = self._port.fileno()
+        except (OSError, AttributeError) as error:  # an address of pyserial's that is no port of this machine
+            self.close()
+            raise _open_error(port, ValueError()) from error
         self.configure(setting)
 
     def configure(self, setting: Setting) -> bool:
@@ -118,9 +126,10 @@ class SerialLine:
         check_read(unit, pdu)
         request = rtu(unit, pdu)
         setting = self.setting
-        stray = self._read(lambda _data, now: self._last + setting.gap_s - now)
+        latest = time.monotonic() + _BABBLE_S
+        stray = self._read(lambda _data, now: min(self._last + setting.gap_s, latest) - now)
         if stray:  # somebody is sending: wait until it is over
-            stray += self._read(lambda _data, now: self._last + setting.pause_s - now)
+            stray += self._read(lambda _data, now: min(self._last + setting.pause_s, latest) - now)
         try:
             self._port.write(request)
         except (serial.SerialException, OSError) as error:
@@ -226,6 +235,8 @@ class TcpLine:
         try:
             self._socket = socket.create_connection(self._address, timeout=_CONNECT_S)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except UnicodeError as error:  # no name that can be looked up
+            raise _no_address(self._address[0]) from error
         except OSError as error:
             raise TryAgainError(
                 _(
@@ -277,10 +288,14 @@ class TcpLine:
         self.close()
 
 
+def _no_address(where: str) -> InputError:
+    said = _('"{where}" is neither a serial port nor an address; write /dev/ttyUSB0 or 192.168.0.20:502')
+    return InputError(said.format(where=where))
+
+
 def _open_error(port: str, error: Exception) -> GasanError:
     """Why a port does not open, in a sentence."""
-    path = Path(port)
-    if path.is_absolute() and not path.exists():
+    if "://" not in port and not _exists(_device(port)):
         said = _("no such port: {port}; is the cable plugged in? See the list with: ls /dev/serial/by-id")
         return TryAgainError(said.format(port=port))
     code = getattr(error, "errno", None)

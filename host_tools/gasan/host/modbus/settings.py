@@ -98,8 +98,9 @@ def parse_units(text: str, most: int = UNITS_MAX) -> list[int]:
 
 
 def _number(text: str, low: int, high: int, what: str) -> int:
-    if text.strip().isascii() and text.strip().isdigit() and low <= int(text) <= high:
-        return int(text)
+    digits = text.strip()
+    if digits.isascii() and digits.isdigit() and len(digits) < 20 and low <= int(digits) <= high:
+        return int(digits)
     raise InputError(
         _('"{text}" is not {what}; write a number from {low} to {high}').format(
             text=text.strip(), what=what, low=low, high=high
