@@ -100,6 +100,51 @@ def test_a_hole_is_read_where_it_may_be(tmp_path: Path) -> None:
         assert [(one.first, one.count) for one in planned] == reads
 
 
+def test_bits_are_eight_to_a_byte(tmp_path: Path) -> None:
+    (tmp_path / "plc.toml").write_text(
+        '[profile]\nmaker = "a"\nmodel = "b"\nkind = "modbus"\nverified = "simulated"\n'
+        f"default = {[f'c{n}' for n in range(200)]}\n"
+        '[profile.source]\ntitle = "t"\nrevision = "1"\npages = "1"\n'
+        + "".join(
+            f'[channel.c{n}]\ntable = "coil"\naddress = {n}\ntype = "bool"\nlabel_en = "c"\nlabel_ko = "c"\n'
+            for n in range(200)
+        )
+    )
+    text = (
+        METER.format(period="1s").replace("eastron/sdm120", "plc.toml").replace('channels = ["voltage"]', "")
+    )
+    load_ = _budget(tmp_path, text).loads[0]
+    # 100 items to a request, as a group of the node has. 8 + 5 + 13 bytes, 3.646 + 5 + 0.3 ms.
+    assert [(one.first, one.count) for one in load_.requests] == [(0, 100), (100, 100)]
+    assert load_.cost_ms == pytest.approx([36.029] * 2, abs=0.001)
+    # The node's limit of bits is 16 times that of registers.
+    assert len(_budget(tmp_path, text + "max_registers = 7\n").loads[0].requests) == 2
+
+
+@pytest.mark.parametrize("kind", ["modbus-tcp", "modbus-rtu-over-tcp"])
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ('timeout = "25s"', "15: a timeout of 25s is longer than the watchdog of a node allows"),
+        ('timeout = "0s"', "15: a timeout of 0 ms leaves no time for an answer"),
+        ('gap = "1m"', "15: a gap of 1m is longer than a node can keep"),
+        ("max_registers = 1", "15: the channel voltage has 2 registers, more than a request may ask for"),
+    ],
+)
+def test_a_connection_has_times_that_a_node_keeps(tmp_path: Path, kind: str, key: str, told: str) -> None:
+    file = tmp_path / "site.toml"
+    head = HEAD.replace('"modbus-rtu"', f'"{kind}"').replace("rpi_pico_w", "virtual")
+    head = head.replace("baudrate = {baudrate}", 'host = "h"\nport = 502').replace("link = ", "# ")
+    file.write_text(
+        head + METER.format(period="1s").replace("unit = 1", f"unit = 1\n{key}"), encoding="utf-8"
+    )
+    with pytest.raises(FileError) as caught:
+        load(file)
+    assert [
+        str(problem).partition("site.toml:")[2].partition("; ")[0] for problem in caught.value.problems
+    ] == [told]
+
+
 def test_what_cannot_work_is_refused_with_changes_that_mend_it(tmp_path: Path) -> None:
     both = METER.format(period="40ms") + OVEN.format(period="50ms")
     # 26.654 / 40 + 24.571 / 50 = 66.6 % + 49.1 %

@@ -343,6 +343,13 @@ def test_a_round_value_that_stands_there_exactly_beats_a_near_one_within_it(form
     assert one is not None and (one.form, one.value) == (form, 15)
 
 
+def test_a_draft_of_a_device_that_takes_single_registers_is_a_profile(tmp_path: Path) -> None:
+    seens, ranked = _ranked(dict(enumerate(encode(F32, 230.2))), "230.2")
+    file = tmp_path / "draft.toml"
+    file.write_text(draft(seens, choose(seens, ranked), identity=None, limit=1, day="2026-01-02"))
+    assert read_profile(file, "draft").max_registers == 2
+
+
 def test_a_value_that_reads_best_as_bcd_is_in_the_draft_as_that(tmp_path: Path) -> None:
     seens, ranked = _ranked({4: 0x2347}, "234.7")
     file = tmp_path / "draft.toml"

@@ -249,6 +249,29 @@ MISTAKES = {
     "enum too long": ('"stopped"', f'"{"x" * 1200}"', 28, "fewer or shorter words"),
     "Korean without enum": ('enum = {0 = "stopped", 0x1 = "running"}\n', "", 28, "write 'enum' too"),
     "access": ("function = 4", 'function = 4\naccess = "write"', 25, "did you mean 'read-write'?"),
+    "period of nothing": ("default = [", 'period = "0s"\ndefault = [', 6, 'write at least "10ms"'),
+    "group period of nothing": ('"10s"', '"5ms"', 12, 'write at least "10ms"'),
+    "missing text": (
+        "0.1",
+        '0.1\nmissing = "x"',
+        18,
+        "'missing' has the wrong form; write, for example, missing",
+    ),
+    **{
+        f"{key} of a bit": (
+            'function = 4\naddress = 3\ntype = "u16"\nbits = {shift = 4, mask = 0x0F}',
+            f'function = 1\naddress = 3\ntype = "bool"\n{key} = {value}',
+            27,
+            f"'{key}' does not go with type bool; remove it",
+        )
+        for key, value in (
+            ("bit", "3"),
+            ("bits", "{mask = 2}"),
+            ("byte", '"high"'),
+            ("order", '"BADC"'),
+            ("missing", "1"),
+        )
+    },
     "TOML": ('maker = "Maker"', 'maker = "Maker', 2, "close it"),
 }
 
@@ -261,6 +284,23 @@ def test_mistakes(tmp_path: Path, name: str) -> None:
         _load(tmp_path, GOOD.replace(old, new, 1))
     told = [str(problem) for problem in caught.value.problems]
     assert any(text.startswith(f"{tmp_path}/profile.toml:{line}: ") and words in text for text in told), told
+
+
+def test_a_value_that_no_request_within_the_limit_can_read(tmp_path: Path) -> None:
+    text = GOOD.replace('"i16"', '"i64"').replace('"simulated"', '"simulated"\nmax_registers = 4')
+    assert _load(tmp_path, text).max_registers == 4
+    with pytest.raises(FileError) as caught:
+        _load(tmp_path, text.replace("max_registers = 4", "max_registers = 3"))
+    assert str(caught.value.problems[0]).endswith(
+        ":14: the channel level has 4 registers, more than a request may ask for; "
+        "write max_registers = 4, or leave the channel out"
+    )
+
+
+def test_a_key_of_several_types_is_told_once(tmp_path: Path) -> None:
+    with pytest.raises(FileError) as caught:
+        _load(tmp_path, GOOD.replace("scale = 0.1", 'scale = 0.1\nmissing = ["x", 2.5]'))
+    assert len(caught.value.problems) == 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from gasan.host.edge_rules import Rules, check_rules, made_by, rules_of
 from gasan.host.errors import InputError
 from gasan.host.i18n import _
 from gasan.host.problems import FileError, instead, one_of
-from gasan.host.profiles import RSSI, Field, Profile
+from gasan.host.profile_tables import PERIOD_MIN_MS
+from gasan.host.profiles import RSSI, Field, ModbusPlace, Profile
+from gasan.host.quantities import duration_text
 from gasan.host.rule_parts import Unique, note_name
 from gasan.host.shape import check
 from gasan.host.site import BleDevice, ModbusDevice, Sender, SiteChannel
@@ -21,7 +23,7 @@ from gasan.host.write_rules import check_writes
 
 __all__ = ["DeviceRules"]
 
-_PERIOD_MIN_MS = 10
+_WAIT_MAX_MS = 20_000  # of a node for one answer (gasan.node.plan): it wants a sign of life every 30 s
 _ON_CHANGE = Rules(None, True, 3_600_000, None, None, None)
 _KINDS_OF_BUS = {
     "modbus-rtu": ("modbus",),
@@ -79,40 +81,71 @@ class DeviceRules:
             if table is None:
                 continue
             self._check_periods(path, table)
-            devices.append(
-                ModbusDevice(
-                    name=table.name,
-                    unit=table.unit,
-                    profile=profile,
-                    timeout_ms=_first(table.timeout, profile.timeout_ms),
-                    gap_ms=_first(table.gap, profile.gap_ms),
-                    max_registers=_first(table.max_registers, profile.max_registers),
-                    max_hole=_first(table.max_hole, profile.max_hole),
-                    channels=self._chosen(
-                        path, data, profile, {name: _period(table, profile, name) for name in channels}
+            device = ModbusDevice(
+                name=table.name,
+                unit=table.unit,
+                profile=profile,
+                timeout_ms=_first(table.timeout, profile.timeout_ms),
+                gap_ms=_first(table.gap, profile.gap_ms),
+                max_registers=_first(table.max_registers, profile.max_registers),
+                max_hole=_first(table.max_hole, profile.max_hole),
+                channels=self._chosen(
+                    path, data, profile, {name: _period(table, profile, name) for name in channels}
+                ),
+                writes=check_writes(
+                    self._document,
+                    path,
+                    profile,
+                    table.write,
+                    list(channels),
+                    line=kind != "modbus-tcp",
+                    forced=table.write_function,
+                ),
+            )
+            self._check_limits(path, kind, device)
+            devices.append(device)
+        return tuple(devices)
+
+    def _check_limits(self, path: Key, kind: str, device: ModbusDevice) -> None:
+        """What no node keeps, or no request within the device's limit can read."""
+        most = _('write at most "{most}"').format(most=duration_text(_WAIT_MAX_MS))
+        if device.timeout_ms > _WAIT_MAX_MS:
+            what = _("a timeout of {time} is longer than the watchdog of a node allows")
+            self._document.error((*path, "timeout"), what.format(time=duration_text(device.timeout_ms)), most)
+        if (
+            device.timeout_ms == 0 and kind != "modbus-rtu"
+        ):  # of a line it is told by what its baud rate needs
+            self._document.error(
+                (*path, "timeout"),
+                _("a timeout of 0 ms leaves no time for an answer"),
+                _("write, for example, {example}").format(example='timeout = "500ms"'),
+            )
+        if device.gap_ms > _WAIT_MAX_MS:
+            what = _("a gap of {time} is longer than a node can keep")
+            self._document.error((*path, "gap"), what.format(time=duration_text(device.gap_ms)), most)
+        for channel in device.channels:
+            place = channel.profile.place
+            assert isinstance(place, ModbusPlace)  # a Modbus device has only such channels
+            if place.function > 2 and channel.profile.words > device.max_registers:
+                self._document.error(
+                    (*path, "max_registers"),
+                    _("the channel {name} has {count} registers, more than a request may ask for").format(
+                        name=channel.profile.name, count=channel.profile.words
                     ),
-                    writes=check_writes(
-                        self._document,
-                        path,
-                        profile,
-                        table.write,
-                        list(channels),
-                        line=kind != "modbus-tcp",
-                        forced=table.write_function,
+                    _("write max_registers = {count}, or leave the channel out").format(
+                        count=channel.profile.words
                     ),
                 )
-            )
-        return tuple(devices)
 
     def _check_periods(self, path: Key, table: ModbusDeviceTable) -> None:
         given: list[tuple[Key, int | None]] = [((*path, "period"), table.period)]
         given += [((*path, "periods", group), period) for group, period in table.periods.items()]
         for here, period in given:
-            if period is not None and period < _PERIOD_MIN_MS:
+            if period is not None and period < PERIOD_MIN_MS:
                 self._document.error(
                     here,
                     _("a period of {period} ms is too short").format(period=period),
-                    _('write at least "{least}ms"').format(least=_PERIOD_MIN_MS),
+                    _('write at least "{least}ms"').format(least=PERIOD_MIN_MS),
                 )
 
     def sensors(self, found: Iterable[tuple[Key, Mapping[str, Any]]], names: Unique) -> tuple[BleDevice, ...]:

@@ -21,6 +21,7 @@ BUSY = 0.8
 
 _REQUEST_BYTES = 8  # unit, function, address, count, CRC
 _ANSWER_BYTES = 5  # unit, function, byte count, CRC
+_BITS, _MOST_BITS = 2, 2000  # functions up to it read bits; most of them in a request (gasan.node.plan)
 _FIXED_GAP_BAUDRATE = 19_200  # above it the pause between frames is fixed
 _FIXED_GAP_MS = 1.75
 _DEAD_SHARE = 0.04  # one timeout in 25, as gasan.node.poll pauses
@@ -35,7 +36,7 @@ _PERIODS_MS = (
 
 @dataclass(frozen=True)
 class Request:
-    """A read of registers, and the channels that are cut out of its answer."""
+    """A read of registers (or bits), and the channels that are cut out of its answer."""
 
     function: int
     first: int
@@ -159,8 +160,9 @@ def requests(device: ModbusDevice, costs: tuple[int, int]) -> tuple[Request, ...
         channels = tuple(family)
         starts = [_place(channel).address for channel in channels]
         ends = [start + channel.profile.words for start, channel in zip(starts, channels, strict=True)]
+        most = device.max_registers if function > _BITS else min(16 * device.max_registers, _MOST_BITS)
         first = 0
-        for end in cut(starts, ends, device.max_registers, costs, device.max_hole):
+        for end in cut(starts, ends, most, costs, device.max_hole):
             count = max(ends[first:end]) - starts[first]
             found.append(Request(function, starts[first], count, period_ms, channels[first:end]))
             first = end
@@ -185,13 +187,17 @@ def budget(bus: RtuBus, turnaround_ms: float = TURNAROUND_US / 1000) -> Budget:
         planned = requests(device, (head_us + 1000 * device.gap_ms * alone, register_us))
         silence = gap_ms + max(gap_ms, turnaround_ms) + NODE_US / 1000
         costs = [
-            (_REQUEST_BYTES + _ANSWER_BYTES + 2 * request.count) * character_ms + silence
+            (_REQUEST_BYTES + _ANSWER_BYTES + _data_bytes(request)) * character_ms + silence
             for request in planned
         ]
         probe_ms = _REQUEST_BYTES * character_ms + gap_ms + device.timeout_ms
         return Load(device, planned, tuple(costs), probe_ms)
 
     return Budget(bus, gap_ms, tuple(load(device) for device in bus.devices))
+
+
+def _data_bytes(request: Request) -> int:
+    return 2 * request.count if request.function > _BITS else (request.count + 7) // 8
 
 
 def _place(channel: SiteChannel) -> ModbusPlace:

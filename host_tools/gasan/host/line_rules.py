@@ -11,7 +11,6 @@ from gasan.host.toml_lines import Path as Key
 
 __all__ = ["check_line"]
 
-_WAIT_MAX_MS = 20_000  # of a node for one answer (gasan.node.plan): it wants a sign of life every 30 s
 _MARGIN_MS = 50
 
 
@@ -75,15 +74,8 @@ def _mends(found: Budget) -> list[str]:
 
 
 def _check_device(document: Document, path: Key, found: Budget, load: Load) -> None:
-    """What one device asks for that this line, or a node, cannot give."""
+    """What one device asks for that this line cannot give."""
     device = load.device
-    most = _('write at most "{most}"').format(most=duration_text(_WAIT_MAX_MS))
-    if device.timeout_ms > _WAIT_MAX_MS:
-        what = _("a timeout of {time} is longer than the watchdog of a node allows")
-        document.error((*path, "timeout"), what.format(time=duration_text(device.timeout_ms)), most)
-    if device.gap_ms > _WAIT_MAX_MS:
-        what = _("a gap of {time} is longer than a node can keep")
-        document.error((*path, "gap"), what.format(time=duration_text(device.gap_ms)), most)
     least_ms = ceil(found.gap_ms)
     if device.timeout_ms <= least_ms:
         what = _("at {rate} baud a device may only answer after {least} ms, and the timeout is {time}")

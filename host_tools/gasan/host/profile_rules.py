@@ -10,6 +10,7 @@ from gasan.host import advert_rules, units
 from gasan.host.i18n import _
 from gasan.host.problems import instead
 from gasan.host.profile_tables import (
+    PERIOD_MIN_MS,
     BeaconChannelTable,
     BitsTable,
     BthomeChannelTable,
@@ -48,6 +49,7 @@ _DEFAULT_TIMEOUT_MS = {
     "gatt": 120_000,
 }
 _TABLES = {"advert": ("match", "counter"), "gatt": ("match",)}
+_BITS_OF_REGISTERS = {"bit", "bits", "byte", "missing", "order", "sign"}
 _INT64 = 1 << 63
 _ENUM_MAX = 1000  # bytes of words and numbers; a channel's meaning has to fit into one part of a birth frame
 
@@ -105,6 +107,8 @@ def _profile(document: Document, name: str) -> Profile | None:
             _("'{key}' is only for sensors that are connected to").format(key="device_information"),
             _('remove it, or write kind = "gatt"'),
         )
+    if head.kind == "modbus":
+        _check_limits(document, head, groups, channels)
     if head.kind != "modbus":
         for key in ("max_registers", "max_hole", "gap", *(() if head.kind == "gatt" else ("period",))):
             if key in head.model_fields_set:
@@ -166,6 +170,35 @@ def _check_name(document: Document, path: Key, name: str) -> None:
         document.error(path, str(context.get("what", error)), str(context.get("mend", "")))
 
 
+def _check_limits(
+    document: Document,
+    head: HeadTable,
+    groups: Mapping[str, GroupTable | None],
+    channels: Mapping[str, ProfileChannel | None],
+) -> None:
+    """Periods that a node cannot keep, and channels that no request within the limit can read."""
+    periods: list[tuple[Key, int]] = [(("profile", "period"), head.period)]
+    periods += [(("group", key, "period"), group.period) for key, group in groups.items() if group]
+    for path, period in periods:
+        if period < PERIOD_MIN_MS:
+            document.error(
+                path,
+                _("a period of {period} ms is too short").format(period=period),
+                _('write at least "{least}ms"').format(least=PERIOD_MIN_MS),
+            )
+    for name, channel in channels.items():
+        if channel is None or not isinstance(channel.place, ModbusPlace) or channel.place.function < 3:
+            continue
+        if channel.words > head.max_registers:
+            document.error(
+                ("channel", name),
+                _("the channel {name} has {count} registers, more than a request may ask for").format(
+                    name=name, count=channel.words
+                ),
+                _("write max_registers = {count}, or leave the channel out").format(count=channel.words),
+            )
+
+
 def _check_defaults(document: Document, default: list[str], known: Any) -> None:
     seen = set()
     for index, channel in enumerate(default):
@@ -209,6 +242,12 @@ def _channel(
         )
         return None
     if wired.type == "bool":
+        wrong = _BITS_OF_REGISTERS & wired.model_fields_set
+        for key in sorted(wrong):
+            what = _("'{key}' does not go with type {type}").format(key=key, type="bool")
+            document.error((*path, key), what, _("remove it"))
+        if wrong:
+            return None
         wired = wired.model_copy(update={"type": "u8"})
     typed = modbus_type(document, path, wired)
     words = typed.length or max(1, TYPES[typed.type] // 2)

@@ -9,6 +9,7 @@ from gasan.wire.modbus_plan import MAX_HOLE
 from pydantic import Field
 
 __all__ = [
+    "PERIOD_MIN_MS",
     "BeaconChannelTable",
     "BitsTable",
     "BthomeChannelTable",
@@ -20,6 +21,9 @@ __all__ = [
     "MatchTable",
     "ModbusChannelTable",
 ]
+
+PERIOD_MIN_MS = 10
+"""The shortest period of a Modbus channel."""
 
 _Label = Annotated[str, Field(min_length=1, max_length=60)]
 

@@ -45,9 +45,27 @@ def check(
     try:
         return model.model_validate({key: value for key, value in data.items() if key not in left})
     except ValidationError as error:
+        told = set()
         for detail in error.errors(include_url=False):
-            document.error(path + detail["loc"], *_explain(model, path, detail, left))
+            loc = detail["loc"]
+            if len(loc) > 1 and _is_of_types(_fields(model, ()).get(str(loc[0]))):
+                # One for each type that it might have been; none of them is a key.
+                if loc[0] not in told:
+                    example = _example(str(loc[0]), _fields(model, ())[str(loc[0])])
+                    mend = _("write, for example, {example}").format(example=example)
+                    document.error((*path, loc[0]), _not_a((*path, loc[0]), ""), mend)
+                told.add(loc[0])
+                continue
+            document.error(path + loc, *_explain(model, path, detail, left))
         return None
+
+
+def _is_of_types(field: FieldInfo | None) -> bool:
+    """Whether its value may be of several types, as a number or a list of them."""
+    annotation = None if field is None else field.annotation
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return False
+    return len([one for one in get_args(annotation) if one is not types.NoneType]) > 1
 
 
 def _explain(model: type[Table], path: Path, detail: ErrorDetails, leave: set[str]) -> tuple[str, str]:

@@ -35,7 +35,7 @@ def draft(
 ) -> str:
     """The text of the profile; at least one of `chosen` must be there.
 
-    limit: registers that one request may ask for. day: when the display was read.
+    limit: registers that one request may ask for, as far as is known. day: when the display was read.
     """
     pairs = [(seen, one) for seen, one in zip(seens, chosen, strict=True) if one is not None]
     names = _names(pairs)
@@ -49,7 +49,7 @@ def draft(
         'kind = "modbus"',
         'verified = "simulated"',
         f"default = [{', '.join(map(_text, names))}]",
-        f"max_registers = {limit}",
+        f"max_registers = {max(limit, *(one.form.words for _seen, one in pairs))}",
         "",
         "[profile.source]",
         'title = "the display of the device"',
