@@ -116,6 +116,30 @@ def test_silence_lasts_as_long_as_was_said() -> None:
         assert line.ask(5, READ, 5).kind is Kind.ANSWER
 
 
+def test_a_late_answer_is_handed_over_with_the_unit_that_was_asked() -> None:
+    asked: list[bytes] = []
+
+    def keeps(_connection: socket.socket, request: bytes) -> None:
+        asked.append(request)
+
+    def both(connection: socket.socket, request: bytes) -> None:
+        right(connection, asked[0])
+        connection.sendall(frame(asked[1][:2], asked[1][6], bytes([0x83, 11])))
+        right(connection, request)
+
+    with server(keeps, keeps, both, right) as address, TcpLine(*address) as line:
+        for unit in (5, 6):
+            assert line.ask(unit, READ, 0.05).kind is Kind.SILENCE
+        reply = line.ask(7, READ, 5)
+        assert (reply.kind, reply.pdu) == (Kind.ANSWER, VALUE)
+        assert [(unit, late.kind, late.code) for unit, late in reply.late] == [
+            (5, Kind.ANSWER, 0),
+            (6, Kind.EXCEPTION, 11),
+        ]
+        assert reply.late[0][1].seconds >= 0.1
+        assert line.ask(7, READ, 5).late == ()
+
+
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = free.getsockname()

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 from gasan.host.errors import InputError
@@ -356,6 +357,38 @@ def test_a_tcp_device_that_answers_to_any_unit() -> None:
     scan_tcp(Server(None), TCP_UNITS, report, timeout_s=1)
     assert [one.unit for one in report.devices] == [1] and report.any_unit and report.requests == 5
     assert "any unit number" in tcp_lines(report, "plc", "plc")[0]
+
+
+class SlowGateway:
+    """In virtual time: asks one after the other, and waits `slow` for who is not there. tells: with 11."""
+
+    def __init__(self, units: set[int], slow: float, tells: bool) -> None:
+        self.units, self.slow, self.tells = units, slow, tells
+        self.now = self.free = 0.0
+        self._coming: list[tuple[float, int, Reply]] = []
+
+    def ask(self, unit: int, pdu: bytes, timeout_s: float) -> Reply:
+        start, there = self.now, unit in self.units
+        self.free = max(self.free, start) + (0.01 if there else self.slow)
+        reply = Reply(Kind.ANSWER, VALUE) if there else Reply(Kind.EXCEPTION, code=11)
+        if there or self.tells:
+            self._coming.append((self.free, unit, replace(reply, seconds=self.free - start)))
+        mine = self._coming[-1] if self._coming and self._coming[-1][1] == unit else None
+        self.now = min(start + timeout_s, mine[0] if mine else start + timeout_s)
+        came = [one for one in self._coming if one[0] <= self.now]
+        self._coming = [one for one in self._coming if one[0] > self.now]
+        late = tuple((other, reply) for _time, other, reply in came if other != unit)
+        return replace(mine[2] if mine in came and mine else Reply(Kind.SILENCE), late=late)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+@pytest.mark.parametrize("slow", [0.5, 1.05, 3.0])
+def test_units_behind_a_gateway_that_is_slower_than_the_question(slow: float, tells: bool) -> None:
+    report = TcpReport()
+    gateway = SlowGateway({4, 90, 200}, slow, tells)
+    scan_tcp(gateway, TCP_UNITS, report, timeout_s=1)
+    assert sorted(one.unit for one in report.devices) == [4, 90, 200]
+    assert gateway.now < 6 * len(TCP_UNITS)
 
 
 def test_an_interrupted_search_behind_a_gateway_gives_no_verdict_on_its_line() -> None:

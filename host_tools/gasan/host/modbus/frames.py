@@ -45,7 +45,8 @@ class Reply:
     """What came of a request: the answer's function and data (`pdu`), or the exception's `code`.
 
     seconds: from the end of the request to the verdict. stray: bytes that came before the request was sent.
-    heard: everything that came after it. echo: the adapter has heard its own request.
+    heard: everything that came after it. echo: the adapter has heard its own request. late: units,
+    and what has come meanwhile of requests to them that had been given up.
     """
 
     kind: Kind
@@ -55,6 +56,7 @@ class Reply:
     stray: bytes = b""
     heard: bytes = b""
     echo: bool = False
+    late: tuple[tuple[int, "Reply"], ...] = ()
 
     @property
     def there(self) -> bool:

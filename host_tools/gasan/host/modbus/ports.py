@@ -12,6 +12,7 @@ import select
 import socket
 import termios
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -199,15 +200,18 @@ class TcpLine:
         self.name = f"{host}:{port}"
         self._address = (host, port)
         self._number = 0
+        self._given_up: dict[bytes, tuple[int, bytes, float]] = {}  # unit, request and when, by transaction
+        self._late: list[tuple[int, Reply]] = []
         self._socket: socket.socket | None = None
         self._connect()
 
     def ask(self, unit: int, pdu: bytes, timeout_s: float) -> Reply:
-        """Send a request; its answer has to come within `timeout_s`. Answers to others are passed over."""
+        """Send a request; its answer has to come within `timeout_s`. Others are `late`, or no one's."""
         check_read(unit, pdu)
         body = bytes([unit]) + pdu
         start = time.monotonic()
         came = None
+        self._late = []
         for _try in range(2):  # a connection that was closed while it was silent shows only now
             if self._socket is None:
                 self._connect()
@@ -220,16 +224,19 @@ class TcpLine:
             except OSError:
                 self.close()
         seconds = time.monotonic() - start
+        late = tuple(self._late)
         if came is None:
-            return Reply(Kind.SILENCE, seconds=seconds)
-        kind, code = judge_pdu(pdu, came[1:]) if came[0] == unit else (Kind.FOREIGN, 0)
-        return Reply(kind, came[1:], code, seconds, heard=came)
+            if self._socket is not None:
+                self._given_up[head[:2]] = unit, pdu, start
+            return Reply(Kind.SILENCE, seconds=seconds, late=late)
+        return replace(_judged(unit, pdu, came, seconds), late=late)
 
     def close(self) -> None:
         """End the connection."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+        self._given_up = {}
 
     def _connect(self) -> None:
         try:
@@ -262,6 +269,9 @@ class TcpLine:
                 return None
             if head[:2] == request[:2]:
                 return body
+            if head[:2] in self._given_up:
+                unit, pdu, start = self._given_up.pop(head[:2])
+                self._late.append((unit, _judged(unit, pdu, body, time.monotonic() - start)))
 
     def _take(self, size: int, deadline: float) -> bytes | None:
         assert self._socket is not None
@@ -286,6 +296,12 @@ class TcpLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _judged(unit: int, asked: bytes, came: bytes, seconds: float) -> Reply:
+    """What ``came`` (unit, function and data) says as the answer to ``asked``."""
+    kind, code = judge_pdu(asked, came[1:]) if came[0] == unit else (Kind.FOREIGN, 0)
+    return Reply(kind, came[1:], code, seconds, heard=came)
 
 
 def _no_address(where: str) -> InputError:
