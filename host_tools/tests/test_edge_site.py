@@ -71,6 +71,13 @@ MISTAKES = {
         "write deadband, on_change",
     ),
     "deadband of nothing": ("deadband = 0.5", "deadband = 0", 17, 'a share like "1 %"'),
+    "deadband without end": ("deadband = 0.5", "deadband = 1e999999999", 17, "is not a deadband"),
+    "deadband without end in quotes": (
+        "deadband = 0.5",
+        'deadband = "1e-999999999"',
+        17,
+        "is not a deadband",
+    ),
     "deadband below nothing": ("deadband = 0.5", "deadband = -1", 17, "is not a deadband"),
     "deadband of all": ("deadband = 0.5", 'deadband = "100 %"', 17, "is not a deadband"),
     "deadband in words": ("deadband = 0.5", 'deadband = "a bit"', 17, '"a bit" is not a deadband'),
@@ -109,6 +116,8 @@ MISTAKES = {
     "attack": ('"u * i + n"', '"().__class__"', 35, "cannot be in an expression"),
     "call of what it is": ('"u * i + n"', '"(lambda: u)()"', 35, "cannot be in an expression"),
     "text in it": ('"u * i + n"', "\"u * i + n + 'a'\"", 35, "cannot be in an expression"),
+    "number without end": ('"u * i + n"', '"u * i + n + 1e999999999"', 35, "has too many digits"),
+    "number and word in one": ('"u * i + n"', '"u * i + 0xfor n"', 35, "is not an expression"),
     "power": ('"u * i + n"', '"u ** i + n"', 35, "from 2 to 4"),
     "power too high": ('"u * i + n"', '"u ** 99 + i + n"', 35, "from 2 to 4"),
     "too long": (

@@ -98,7 +98,21 @@ def test_a_rule_comes_through_the_config(tmp_path: Path) -> None:
     assert isinstance(rule.least, int) and rule.least * each == 5
     for text in ("5", "5.5", "60", " 30.0 ", "6e1"):
         assert rule.shown(rule.encode(text)) == f"{float(text):g}"
-    for text in ("4.5", "60.5", "5.25", "-5", "", "x", "nan", "inf", "1e999", "5,5", "1/2", "9" * 50):
+    for text in (
+        "4.5",
+        "60.5",
+        "5.25",
+        "-5",
+        "",
+        "x",
+        "nan",
+        "inf",
+        "1e999",
+        "1e999999999",
+        "5,5",
+        "1/2",
+        "9" * 50,
+    ):
         with pytest.raises(InputError):
             rule.encode(text)
 

@@ -1,5 +1,6 @@
 """The rules of a site file for buses: what a board has for them, and how busy a line is."""
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from gasan.host.i18n import _
 from gasan.host.line_rules import check_line
 from gasan.host.problems import instead, one_of
 from gasan.host.radio_rules import check_radio
-from gasan.host.rule_parts import Unique, tables
+from gasan.host.rule_parts import Unique, is_secret_value, tables
 from gasan.host.shape import check
 from gasan.host.site import BleBus, BleDevice, Bus, ModbusDevice, RtuBus, RtuOverTcpBus, TcpBus
 from gasan.host.site_tables import (
@@ -32,6 +33,7 @@ VIRTUAL = "virtual"
 EMULATED = ("rpi_pico",)
 """Boards whose machine code can be emulated (gasan.boards.emulated)."""
 
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _ENDPOINT = re.compile(r"[^:\s]+:\d{1,5}")
 
 
@@ -87,11 +89,13 @@ class BusRules:
         if kind == "modbus-tcp":
             self._capability(path, board, "tcp", _("network"))
             if isinstance(table, TcpBusTable):
+                self._check_host(path, table.host)
                 return TcpBus(table.name, table.host, table.port, devices)
             return None
         if kind == "modbus-rtu-over-tcp":
             self._capability(path, board, "tcp", _("network"))
             if isinstance(table, RtuOverTcpBusTable):
+                self._check_host(path, table.host)
                 return RtuOverTcpBus(table.name, table.host, table.port, devices, table.turnaround)
             return None
         if isinstance(table, RtuBusTable):
@@ -105,6 +109,23 @@ class BusRules:
                 (*path, "type"),
                 _("the board {board} has no {what}").format(board=board.name, what=words),
                 _("use a board that has: {boards}").format(boards=", ".join(able)),
+            )
+
+    def _check_host(self, path: Key, host: str) -> None:
+        """An address or a name; with anything else a node only ever fails to connect."""
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            labels = host.removesuffix(".").split(".")
+            if all(_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit():
+                return
+            if is_secret_value(host):  # that is told already
+                return
+            mend = _('write, for example, host = "192.168.0.20"')
+            if ":" in host:
+                mend = _('write, for example, host = "192.168.0.20", and the port below it: port = 502')
+            self._document.error(
+                (*path, "host"), _('"{host}" is neither an address nor a name').format(host=host), mend
             )
 
     def _rtu(
@@ -162,6 +183,14 @@ class BusRules:
                 _("'tx_pin' and 'rx_pin' go together"),
                 _("write both, or none for the usual pins of the UART"),
             )
+        pins = _pins(table, board, uart)
+        used = [pin for pin in (*(pins or ()), table.de_re_pin) if pin is not None]
+        if len(set(used)) < len(used):
+            self._document.error(
+                (*path, "de_re_pin" if table.de_re_pin in used[:-1] else "tx_pin"),
+                _("one pin is named for two things"),
+                _("write pins that differ (here: {pins})").format(pins=", ".join(map(str, used))),
+            )
         bus = RtuBus(
             name=table.name,
             uart=uart,
@@ -169,7 +198,7 @@ class BusRules:
             baudrate=table.baudrate,
             parity=table.parity,
             stop_bits=table.stop_bits,
-            pins=_pins(table, board, uart),
+            pins=pins,
             de_re_pin=table.de_re_pin,
             devices=devices,
             turnaround_ms=table.turnaround,

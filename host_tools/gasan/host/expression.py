@@ -5,11 +5,13 @@ are described in protocols/rules.md). Numbers are exact: 0.1 is a tenth.
 """
 
 import ast
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
+from gasan.host.exact import exact
 from gasan.host.i18n import _
 from gasan.host.problems import instead
 
@@ -60,7 +62,10 @@ def parse_expression(text: str, names: Collection[str]) -> Expression:
     if len(text) > TEXT_MAX:
         raise ExpressionError(_("the expression is too long"), _("make two derived channels of it"))
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SyntaxWarning)  # such as "0xfor v", which reads as 0xf or v
+            warnings.simplefilter("error", DeprecationWarning)  # its name before Python 3.12
+            tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ExpressionError(
             _('"{text}" is not an expression').format(text=text), _('write, for example, "voltage * current"')
@@ -116,20 +121,18 @@ class _Compiler:
             case _:
                 raise self._foreign(node)
 
-    def _exact(self, node: ast.expr) -> Fraction:
+    def _exact(self, node: ast.Constant) -> Fraction:
         """A number as it was written, not as a float has it."""
         written = ast.get_source_segment(self._text.strip(), node) or ""
         try:
-            number = (
-                Fraction(int(written, 0)) if written[:2].lower() in ("0x", "0b", "0o") else Fraction(written)
-            )
+            number = Fraction(int(written, 0)) if isinstance(node.value, int) else exact(written)
+            if max(abs(number.numerator), number.denominator) < _DIGITS_MAX:
+                return number
         except ValueError:
-            raise self._foreign(node) from None
-        if max(abs(number.numerator), number.denominator) >= _DIGITS_MAX:
-            raise ExpressionError(
-                _("{number} has too many digits").format(number=written), _("write fewer digits")
-            )
-        return number
+            pass
+        raise ExpressionError(
+            _("{number} has too many digits").format(number=written), _("write fewer digits")
+        )
 
     def _constant(self, number: Fraction) -> None:
         if number not in self.constants:

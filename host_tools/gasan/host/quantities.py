@@ -5,12 +5,13 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated
 
+from gasan.host.exact import exact
 from gasan.host.i18n import _
 from gasan.host.shape import wrong
 from gasan.host.toml_file import toml_text
 from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
-__all__ = ["BleAddress", "Duration", "Exact", "Name", "check_quantity", "duration_text"]
+__all__ = ["BleAddress", "Duration", "Exact", "Name", "check_quantity", "duration_text", "within"]
 
 _DURATION = re.compile(r"(\d{1,9})\s*(ms|s|m|h)")
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
@@ -26,7 +27,7 @@ def _duration(value: object) -> int:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         what = _("{value} is not a duration").format(value=toml_text(value))
-        if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             raise wrong(
                 what, _('write the unit too, for example "{value}s" or "{value}ms"').format(value=value)
             )
@@ -49,10 +50,10 @@ def _exact(value: object) -> Fraction:
     """An exact number from an integer, a decimal or a fraction in quotes."""
     try:
         if isinstance(value, int | Decimal | str) and not isinstance(value, bool):
-            number = Fraction(value)
+            number = exact(value)
             if max(abs(number.numerator), number.denominator) < 1 << 63:
                 return number
-    except (ValueError, OverflowError, ZeroDivisionError):
+    except ValueError:
         pass
     raise wrong(
         _("{value} is not a number that can be kept exactly").format(value=toml_text(value)),
@@ -89,6 +90,22 @@ def _ble_address(value: str) -> bytes:
             _('write six bytes, for example "A4:C1:38:01:02:03"'),
         )
     return bytes.fromhex(re.sub("[:-]", "", value))
+
+
+def within(least_ms: int, most_ms: int) -> AfterValidator:
+    """Of a duration: no shorter and no longer than what a node can keep."""
+
+    def check(value: int) -> int:
+        if not least_ms <= value <= most_ms:
+            raise wrong(
+                _("a time of {time} is out of range").format(time=duration_text(value)),
+                _('write "{low}" to "{high}"').format(
+                    low=duration_text(least_ms), high=duration_text(most_ms)
+                ),
+            )
+        return value
+
+    return AfterValidator(check)
 
 
 Duration = Annotated[int, BeforeValidator(_duration)]

@@ -8,7 +8,15 @@ from gasan.host.i18n import _
 from gasan.host.toml_file import Document
 from gasan.host.toml_lines import Path
 
-__all__ = ["Unique", "check_secrets", "is_secret", "note_name", "tables", "without_secrets"]
+__all__ = [
+    "Unique",
+    "check_secrets",
+    "is_secret",
+    "is_secret_value",
+    "note_name",
+    "tables",
+    "without_secrets",
+]
 
 _SECRET_KEY = re.compile(
     r"(?i)pass(word|wd|phrase)|secret|psk|bindkey|api_?key|token|private|credential|^key$|_key$"
@@ -66,7 +74,7 @@ def check_secrets(document: Document) -> None:
     """Notes every key and value that looks like a password, a key or a certificate."""
     for path, value in document.walk():
         named = isinstance(path[-1], str) and is_secret(path[-1])
-        if named or (isinstance(value, str) and _SECRET_VALUE.search(value)):
+        if named or is_secret_value(value):
             document.error(
                 path,
                 _("a site file never holds a secret"),
@@ -78,6 +86,12 @@ def is_secret(key: str) -> bool:
     return _SECRET_KEY.search(key) is not None
 
 
-def without_secrets(table: dict[str, Any]) -> dict[str, Any]:
-    """The table without the keys that `check_secrets` objects to."""
+def is_secret_value(value: object) -> bool:
+    return isinstance(value, str) and _SECRET_VALUE.search(value) is not None
+
+
+def without_secrets(table: Any) -> Any:
+    """The table without the keys that `check_secrets` objects to; what is no table stays as it is."""
+    if not isinstance(table, dict):
+        return table
     return {key: value for key, value in table.items() if not is_secret(key)}

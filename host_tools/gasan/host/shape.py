@@ -85,15 +85,20 @@ def _explain(model: type[Table], path: Path, detail: ErrorDetails, leave: set[st
             example=example
         )
     if kind in ("literal_error", "enum"):
-        allowed = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
+        allowed = context["expected"].replace(" or ", ", ").split(", ")
+        words = [word.strip("'") for word in allowed]
         what = _("{key} = {value} is not known").format(key=key, value=toml_text(detail["input"]))
-        return what, instead(detail["input"], allowed) if isinstance(detail["input"], str) else one_of(
-            allowed
-        )
+        numbers = words == allowed
+        if numbers or not isinstance(detail["input"], str):
+            return what, one_of(words)
+        return what, instead(detail["input"], words)
     if kind in ("greater_than_equal", "less_than_equal"):
         low, high = _range(field)
         what = _("{key} = {value} is out of range").format(key=key, value=toml_text(detail["input"]))
         return what, _("write a number from {low} to {high}").format(low=low, high=high)
+    wanted = kind.removesuffix("_type")
+    if wanted in ("model", "dict"):
+        return _not_a((*path, *loc), "table"), _table_mend((*path, *loc))
     if kind in ("too_short", "string_too_short"):
         return _("'{key}' is empty").format(key=key), _("write, for example, {example}").format(
             example=example
@@ -101,7 +106,6 @@ def _explain(model: type[Table], path: Path, detail: ErrorDetails, leave: set[st
     if kind == "string_too_long":
         what = _("'{key}' is too long").format(key=key)
         return what, _("write at most {count} characters").format(count=context["max_length"])
-    wanted = kind.removesuffix("_type")
     if field is None or not isinstance(loc[-1], str):
         return _not_a((*path, *loc), wanted), _("see its neighbours for the form")
     return _not_a((*path, *loc), wanted), _("write, for example, {example}").format(example=example)
@@ -148,8 +152,6 @@ def _not_a(path: Path, wanted: str) -> str:
         "bool": _("'{key}' must be true or false"),
         "list": _("'{key}' must be a list in square brackets"),
         "table": _("'{key}' must be a table"),
-        "dict": _("'{key}' must be a table"),
-        "model": _("'{key}' must be a table"),
     }
     return words.get(wanted, _("'{key}' has the wrong form")).format(key=key)
 

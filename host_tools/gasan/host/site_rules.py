@@ -67,10 +67,7 @@ class _Rules:
                 document.error((key,), _("unknown key '{key}'").format(key=key), instead(key, _TABLES))
         head = None
         if "site" in data:
-            table = data["site"]
-            head = check(
-                SiteTable, document, ("site",), without_secrets(table) if isinstance(table, dict) else table
-            )
+            head = check(SiteTable, document, ("site",), without_secrets(data["site"]))
         else:
             document.error((), _("[site] is missing"), _('write [site] and name = "line-3" below it'))
         keep = check(StoreTable, document, ("store",), without_secrets(data.get("store", {})))

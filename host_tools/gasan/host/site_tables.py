@@ -1,8 +1,8 @@
 """The tables of a site file: their keys and forms. What goes with what is in `site_rules`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from gasan.host.quantities import BleAddress, Duration, Exact, Name
+from gasan.host.quantities import BleAddress, Duration, Exact, Name, within
 from gasan.host.shape import Table
 from gasan.wire.modbus_plan import MAX_HOLE
 from pydantic import Field
@@ -24,6 +24,12 @@ __all__ = [
     "WriteTable",
 ]
 
+_DAY_MS = 24 * 3_600_000
+_Turnaround = Annotated[Duration, within(0, 10_000)]
+_Scan = Annotated[Duration, within(3, 10_240)]  # Core 5.4, Vol 4, Part E, 7.8.10: 2.5 ms to 10.24 s
+_Age = Annotated[Duration, within(100, _DAY_MS)]  # gasan.node.config
+_Silence = Annotated[Duration, within(100, _DAY_MS)]  # each makes a stale reading of every channel
+
 BAUDRATES = (1200, 2400, 4800, 9600, 14400, 19200, 38400, 57600, 115200, 230400)
 
 
@@ -43,7 +49,7 @@ class StoreTable(Table):
 class BatchTable(Table):
     """[node.batch]: when a batch of readings becomes a frame."""
 
-    max_age: Duration = Field(default=60_000, examples=["60s"])
+    max_age: _Age = Field(default=60_000, examples=["60s"])
     max_bytes: int = Field(default=1600, ge=256, le=1900, examples=[1600])
 
 
@@ -88,7 +94,7 @@ class RtuBusTable(BusTable):
     de_re_pin: int | None = Field(default=None, ge=0, le=48, examples=[2])
     de_delay: int = Field(default=0, ge=0, le=5000, examples=[50])
     echo: bool = Field(default=False, examples=[True])
-    turnaround: Duration = Field(default=100, le=10_000, examples=["200ms"])
+    turnaround: _Turnaround = Field(default=100, examples=["200ms"])
 
 
 class TcpBusTable(BusTable):
@@ -105,15 +111,15 @@ class RtuOverTcpBusTable(BusTable):
     type: Literal["modbus-rtu-over-tcp"] = Field(examples=["modbus-rtu-over-tcp"])
     host: str = Field(min_length=1, max_length=253, examples=["192.168.0.21"])
     port: int = Field(ge=1, le=65535, examples=[4001])
-    turnaround: Duration = Field(default=100, le=10_000, examples=["200ms"])
+    turnaround: _Turnaround = Field(default=100, examples=["200ms"])
 
 
 class BleBusTable(BusTable):
     """Bluetooth LE advertisements heard by the node's radio."""
 
     type: Literal["ble"] = Field(examples=["ble"])
-    scan_interval: Duration = Field(default=100, examples=["100ms"])
-    scan_window: Duration = Field(default=50, examples=["50ms"])
+    scan_interval: _Scan = Field(default=100, examples=["100ms"])
+    scan_window: _Scan = Field(default=50, examples=["50ms"])
     active: bool = Field(default=False, examples=[True])
     air: str | None = Field(default=None, examples=["127.0.0.1:7300"])
 
@@ -175,6 +181,7 @@ class SenderTable(Table):
 class BleDeviceTable(_DeviceTable):
     """[[node.bus.device]] on a Bluetooth LE bus."""
 
+    timeout: _Silence | None = Field(default=None, examples=["30s"])
     address: BleAddress | None = Field(default=None, examples=["A4:C1:38:01:02:03"])
     match: SenderTable | None = Field(default=None, examples=["…"])
     encrypted: bool | None = Field(default=None, examples=[True])

@@ -15,6 +15,8 @@ from gasan.host.toml_lines import Lines, Path
 __all__ = ["Document", "read", "toml_text"]
 
 _SIZE_MAX = 4 * 1024 * 1024
+_BITS_MAX = 1024
+_DIGITS = re.compile(r"\d[\d_]{4000}|[eE][+-]?\d[\d_]{17}")
 _POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 # tomllib's words for the usual slips, and ours.
@@ -38,7 +40,7 @@ _SYNTAX = [
     (r"Unterminated string|Illegal character .*\\n", N_("the text has no end"), N_('close it with "')),
     (r"Unclosed (array|inline table)", N_("the list has no end"), N_("close it with ] or }")),
     (
-        r"Invalid initial character for a key part|Expected '\]+'",
+        r"Invalid initial character for a key part|Invalid statement|Expected '\]+'",
         N_("this is not a key of TOML"),
         N_("use letters, digits, '_' and '-', and one [ or [[ with its ] or ]]"),
     ),
@@ -106,8 +108,8 @@ def read(file: FilePath, name: str | None = None) -> Document:
         raise InputError(_("{file} does not exist; check the name").format(file=name)) from None
     except IsADirectoryError:
         raise InputError(_("{file} is a folder; name a file").format(file=name)) from None
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL in it
+        reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
             _("{file} cannot be read ({reason}); check its permissions").format(file=name, reason=reason)
         ) from None
@@ -123,10 +125,28 @@ def read(file: FilePath, name: str | None = None) -> Document:
         data = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise FileError([_syntax_problem(name, text, str(error))]) from None
+    except (ValueError, ArithmeticError):  # more digits than Python reads, or an exponent of more
+        raise FileError([_digits_problem(name, _line_of_digits(text))]) from None
     except RecursionError:
         problem = _("lists or tables are nested too deep"), _("remove the inner ones")
         raise FileError([Problem(name, 1, Severity.ERROR, *problem)]) from None
-    return Document(name, text, data)
+    document = Document(name, text, data)
+    document.problems += [
+        _digits_problem(name, document.line(path))
+        for path, value in document.walk()
+        if isinstance(value, int) and value.bit_length() > _BITS_MAX
+    ]
+    document.raise_errors()  # further messages would have to show the number, which Python refuses
+    return document
+
+
+def _digits_problem(name: str, line: int) -> Problem:
+    return Problem(name, line, Severity.ERROR, _("this number has too many digits"), _("write fewer digits"))
+
+
+def _line_of_digits(text: str) -> int:
+    place = _DIGITS.search(text)
+    return text.count("\n", 0, place.start()) + 1 if place else 1
 
 
 def _syntax_problem(name: str, text: str, message: str) -> Problem:

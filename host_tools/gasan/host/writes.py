@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import cbor2
 from gasan.host.errors import InputError
+from gasan.host.exact import exact
 from gasan.host.i18n import _
 from gasan.host.problems import instead
 from gasan.host.store.meaning import Meaning, config_meanings
@@ -151,10 +152,10 @@ class WriteRule:
             if text.strip() == label:
                 return self._scaled(Fraction(number))
         try:
-            value = Fraction(text.strip())
             if "/" in text or len(text) > 40:
                 raise ValueError(text)
-        except (ValueError, ZeroDivisionError):
+            value = exact(text.strip())
+        except ValueError:
             if self.meaning.labels:
                 labels = list(self.meaning.labels.values())
                 what = _('"{value}" is no value of {channel}').format(value=text, channel=self.meaning.name)
