@@ -177,6 +177,35 @@ def test_a_register_that_is_not_there_is_retired_and_comes_back() -> None:
     assert per_cycle(run, 1000)[-3] == 1, "all in one read again"
 
 
+def test_a_line_that_is_held_goes_on_beside_retired_registers() -> None:
+    """Held by who writes to flash, when what follows a retired register is chosen by deadline."""
+    slow = [[10 + i, 3, 40 + i, U16, 0, PERIOD_MS] for i in range(4)]
+    meter = device(1, list(range(10)), 1000)
+    meter[-1] += slow
+    run = patchy_run(Line(9600), [meter], Patchy(forbidden=frozenset({4, 5})))
+    told = tally(run)
+    fail = told.fail
+
+    def fail_and_hold(group: Any, quality: int) -> None:
+        fail(group, quality)
+        end = run.clock.ns + 2 * NS
+
+        def passed() -> None:
+            if run.clock.ns >= end:
+                run.source.lock.state = 0
+                run.clock.passed = run.pass_time
+            run.pass_time()
+
+        if run.clock.ns > 30_000 * NS:
+            run.source.lock.state = 1
+            run.clock.passed = passed
+
+    told.fail = fail_and_hold  # type: ignore[method-assign]
+    run.run(MANY, ms=60_000)
+    assert {quality for _, quality in told.outcomes[10]} == {GOOD}
+    assert [len(told.outcomes[channel]) for channel in (0, 4, 10)] == pytest.approx([60, 60, 12], abs=2)
+
+
 @pytest.mark.parametrize("rate", [0.3, 0.7, 1.0])
 def test_an_hour_of_exceptions_retires_nothing_for_good(rate: float, seed: int, soak: bool) -> None:
     """Two devices with holes are noisy for an hour; a minute of silence later every channel is read again."""

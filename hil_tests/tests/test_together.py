@@ -9,7 +9,7 @@ import pytest
 from gasan.hil import vmrun
 from gasan.hil.polling import block
 from gasan.hil.rs485 import Fault, Kind, Line, Responder
-from gasan.hil.virtual import RtuRun, TcpRun
+from gasan.hil.virtual import RtuRun, TcpRun, rtu
 from gasan.hil.virtual.patchy import Patchy, Tally, patchy_run
 from gasan.wire.quality import GOOD, TIMEOUT
 
@@ -95,6 +95,36 @@ def test_a_silent_device_brings_each_due_sample_of_each_block_one_outcome() -> N
         assert {quality for _, quality in outcomes} == {GOOD, TIMEOUT}
     last = [one for one in told.requests if one.time > 240_000 * NS]
     assert len(last) <= 62
+
+
+def test_values_stay_right_when_a_common_read_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an exception of whoever takes them; the source is then started again. The judge looks at all."""
+    there = rtu.drive
+    broken = []
+
+    def again(task: Any, clock: Any, wanted: Any) -> None:
+        while wanted():
+            try:
+                there(task, clock, wanted)
+            except MemoryError:
+                task = run.source.run()
+
+    monkeypatch.setattr(rtu, "drive", again)
+    items = [*block(0, 3, 20, 6, 1000), *block(10, 3, 12, 4, 5000)]
+    run = patchy_run(Line(9600), [device(items)], Patchy())
+    told = tally(run)
+    asked = told.asked
+
+    def ask_and_raise(time: int, body: bytes) -> None:
+        asked(time, body)
+        if told.requests[-1].registers > 6 and len(broken) < 3:
+            broken.append(time)
+            raise MemoryError
+
+    told.asked = ask_and_raise  # type: ignore[method-assign]
+    run.run(MANY, ms=120_000)
+    assert len(broken) == 3
+    assert {one.registers for one in told.requests if one.time > 60_000 * NS} == {6, 14}
 
 
 FAULTS = [

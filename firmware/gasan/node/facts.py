@@ -73,6 +73,8 @@ class Facts:
 class Shelf(Device):
     """What stands for a device where registers are retired: never asked, and says why."""
 
+    limits = (0, 0, 0, 0)  # it takes no line time
+
     def __init__(self, facts: Facts, items: "list[tuple]") -> None:
         super().__init__(facts.device.timeout_ms, 0, 0)
         self.facts = facts

@@ -46,13 +46,16 @@ class Together:
         self._settle = poller._settle
         self._along: "list[Any]" = []  # read by the present request, beside the poller's block
         self._request = bytearray(_BODY)
-        self._own: "Any" = b""  # that block's own request
+        self._reader: "Any" = None  # the poller's block,
+        self._own: "Any" = b""  # and its own request
         poller._begin = self.begin  # type: ignore[method-assign]
         poller._settle = self.settle  # type: ignore[method-assign]
 
     def begin(self, block: Block) -> None:
         """As Poller._begin; ``block`` may be an urgent request."""
         along = self._along
+        if along:  # a transaction that was broken off has left it so
+            self._reader.request = self._own
         while along:
             along.pop()
         if block is self._poller._block and block.trust > 0 and block.request[1] > 2:
@@ -92,7 +95,7 @@ class Together:
                     found = True
                     break
         if along:
-            self._own = request
+            self._reader, self._own = block, request
             block.request = self._ask(request, first, end - first)
 
     def _ask(self, request: "Any", first: int, count: int) -> "Any":
