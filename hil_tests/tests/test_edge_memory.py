@@ -11,6 +11,7 @@ from gasan.hil.register_server import serve_registers
 from gasan.hil.site_node import site_node
 from gasan.host.compile import compile_site
 from gasan.host.site import load
+from gasan.ota.slots import digest
 
 PROFILE = """\
 [profile]
@@ -145,3 +146,20 @@ def test_28_channels_with_deadbands_run_in_96_kb(tmp_path: Path) -> None:
             assert node.board.status()["boots"] == 1
             assert gateway.status[20] == 0, "no task was started again"
             print(gateway.low[8], "bytes free at the least")
+
+
+@pytest.mark.skipif(bool(vmrun.missing(32)), reason=vmrun.missing(32))
+def test_a_first_config_with_too_many_rules_can_be_replaced(tmp_path: Path) -> None:
+    """There is none to go back to. Three crashes later a start without sources makes no rules either."""
+    (tmp_path / "less").mkdir()
+    file = tmp_path / "less" / "site.toml"
+    file.write_text(site(tmp_path / "less", 10, DEADBAND), encoding="utf-8")
+    (less,) = compile_site(load(file))
+    text = site(tmp_path, 110, DEADBAND)
+    with site_node(tmp_path, text, bits=32, heap=HEAP, more={"/crash": b"3\nMemoryError"}) as node:
+        gateway = node.gateway
+        gateway.wait(lambda: gateway.status, 30)
+        assert gateway.put(1, less.config).ok
+        assert gateway.command("activate", digest(less.config)).status == 0
+        gateway.wait(lambda: gateway.readings() >= 10, 60)  # nobody answers, which is told
+        assert node.board.status()["boots"] == 2

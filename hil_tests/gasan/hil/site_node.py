@@ -1,7 +1,7 @@
 """A node of a site file on the virtual board, its frames gathered and brought into a store."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,8 +65,13 @@ class SiteNode:
 
 
 @contextlib.contextmanager
-def site_node(folder: Path, site: str, *, bits: int = 64, heap: int = _HEAP) -> Iterator[SiteNode]:
-    """Start the one node of a site file, given as text, in ``folder``; it ends with the context."""
+def site_node(
+    folder: Path, site: str, *, bits: int = 64, heap: int = _HEAP, more: Mapping[str, bytes] | None = None
+) -> Iterator[SiteNode]:
+    """Start the one node of a site file, given as text, in ``folder``; it ends with the context.
+
+    more: files that are on its flash besides.
+    """
     file = folder / "site.toml"
     file.write_text(site, encoding="utf-8")
     (node,) = compile_site(load(file))
@@ -74,6 +79,6 @@ def site_node(folder: Path, site: str, *, bits: int = 64, heap: int = _HEAP) -> 
     files = firmware_files()
     files["/secret/key"] = cbor.dumps([NODE_ID, 1, _KEY])
     files["/cfg/a"] = pack(node.config)
-    board.install(files)
+    board.install({**files, **(more or {})})
     with board, BareGateway(board.console_path, NODE_ID, 1, _KEY) as gateway:
         yield SiteNode(board, gateway, node, folder / "readings.sqlite")
