@@ -75,6 +75,7 @@ class Rate:
         self._most_den = most_den
         self._per = per
         self._count = -1
+        self._doubt = 0  # quality of that count
         self._at = 0
 
     def take(self, edge: Edge, channel: Channel, t: "Any") -> None:
@@ -91,15 +92,17 @@ class Rate:
         if self._count < 0 or span <= 0:
             if self._count < 0:
                 self._count = count
+                self._doubt = channel.quality
                 self._at = now
             return
-        quality = UNCERTAIN if channel.quality else GOOD
+        quality = UNCERTAIN if channel.quality or self._doubt else GOOD
         if step < 0:
             step += self._modulus
             if step < 0 or not self._is_step(step, span):
                 step = count
                 quality = UNCERTAIN
         self._count = count
+        self._doubt = channel.quality
         self._at = now
         if edge_number.put(out, step * channel.num * self._per, channel.den * span):
             out.given = out.quality = max(out.quality, quality)

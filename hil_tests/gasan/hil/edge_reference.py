@@ -56,7 +56,7 @@ class Reference:
     dropped: int = 0
     urgent: list[int] = field(default_factory=list)
     _last: Sample | None = None
-    _counted: tuple[int, Fraction] | None = None
+    _counted: tuple[int, Fraction, int] | None = None
     _window: list[Sample] = field(default_factory=list)
     _state: int | None = None
     _bad: bool = False
@@ -104,19 +104,19 @@ class Reference:
             return
         assert sample.value is not None
         if self._counted is None:
-            self._counted = sample.ms, sample.value
+            self._counted = sample.ms, sample.value, sample.quality
             return
-        before, count = self._counted
+        before, count, doubt = self._counted
         if sample.ms <= before:
             return
-        quality = UNCERTAIN if sample.quality else 0
+        quality = UNCERTAIN if sample.quality or doubt else 0
         step, span = sample.value - count, sample.ms - before
         if step < 0:
             step += rate.wrap
             small = 2 * step <= rate.wrap if rate.most is None else step * rate.per_ms <= rate.most * span
             if step < 0 or not small:
                 step, quality = sample.value, UNCERTAIN
-        self._counted = sample.ms, sample.value
+        self._counted = sample.ms, sample.value, sample.quality
         yield self._made("rate", sample.ms, step * rate.per_ms / span, quality)
 
     def _figures(self, window: Window, sample: Sample) -> Iterator[Reading]:
