@@ -47,6 +47,27 @@ print(sampler.sampled)
     assert out == ["1", "2"]
 
 
+@pytest.mark.parametrize("bits", [64, 32])
+def test_a_sensor_that_was_away_for_a_week_is_heard_again_though_it_says_the_same(bits: int) -> None:
+    """Ticks of 32 bits tell of six days."""
+    out = on_vm(
+        """
+hear(bytes.fromhex("02ca09"))
+await settled()
+(kind,) = [kind for kind in source.sensors[0].kinds.values() if kind.size]
+from time import ticks_add
+for day in range(7):
+    kind.at = ticks_add(kind.at, -86400000)
+hear(bytes.fromhex("02ca09"))
+hear(bytes.fromhex("02ca09"))
+await settled()
+print(sampler.sampled)
+""",
+        bits,
+    )
+    assert out == ["2"]
+
+
 def test_adverts_that_hold_other_channels_go_to_a_group_of_their_own() -> None:
     out = on_vm(
         """

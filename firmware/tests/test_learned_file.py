@@ -60,6 +60,29 @@ def test_what_was_learned_is_written_seldom_and_is_there_after_a_restart(tmp_pat
     assert file.stat().st_size < 64
 
 
+LATER = """
+    one = keeper.Keeper(poller)
+    written = one._since
+    from time import ticks_add
+    for days in (0, 7):
+        for _ in range(days):
+            written = ticks_add(written, 86400000)
+        one.changed(written)
+        one.tick([], ticks_add(written, 31000))
+        await asyncio.sleep_ms(10)
+    print(len(saved))
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("bits", [64, 32])
+def test_what_is_learned_a_week_after_the_last_writing_is_written_too(tmp_path: Any, bits: int) -> None:
+    """Ticks of 32 bits tell of six days."""
+    program = KEEP[: KEEP.index("    one =")] + LATER
+    job = json.dumps({"file": str(tmp_path / "learned")}).encode()
+    assert vmrun.run(program, bits=bits, stdin=job) == "2\n"
+
+
 def test_a_damaged_file_is_as_if_it_were_not_there(tmp_path: Any) -> None:
     file = tmp_path / "learned"
     keep(str(file))

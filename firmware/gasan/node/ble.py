@@ -258,7 +258,7 @@ class Source:
                 same = False
                 content[i] = buf[start + i]
         kind.size = size
-        if same and (advert.packet_id >= 0 or ticks_diff(sensor.heard, kind.at) < sensor.timeout // 4):
+        if same and (advert.packet_id >= 0 or 0 <= ticks_diff(sensor.heard, kind.at) < sensor.timeout // 4):
             return True
         kind.at = sensor.heard
         return False

@@ -68,7 +68,7 @@ class Keeper:
             self._changed
             and self._quietly
             and ticks_diff(now, self._since) > _CALM_MS
-            and (self._first or ticks_diff(now, self._written) > _SELDOM_MS)
+            and (self._first or not 0 <= ticks_diff(now, self._written) <= _SELDOM_MS)  # less: long ago
         ):
             import asyncio
 
