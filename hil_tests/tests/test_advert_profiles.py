@@ -277,6 +277,22 @@ VECTORS: list[tuple[str, str, str, str, bytes, dict[str, str | None]]] = [
         {"temperature": "-20.5", "humidity": "14.9", "battery": "100"},
     ),
     (
+        "govee-ble, parser: the topmost bit of the battery's byte is no part of it, but tells of a failure",
+        "govee/h5075",
+        ADDRESS,
+        "",
+        company(0xEC88, "00 03215d e4 00"),
+        {"temperature": "20.5", "humidity": "14.9", "battery": "100"},
+    ),
+    (
+        "govee-ble, parser: the same of H5101",
+        "govee/h5101",
+        ADDRESS,
+        "",
+        company(0x0001, "0101 03325e d0"),
+        {"temperature": "20.9", "humidity": "50.2", "battery": "80"},
+    ),
+    (
         "govee-ble, tests/test_parser.py: H5105, its 6 bytes",
         "govee/h5101",
         ADDRESS,
