@@ -176,6 +176,40 @@ print("gasan.node.ble_hear" in sys.modules, Radio.handler == source._irq)
     assert out[7:] == ["1", "0 0 ", "False True"]
 
 
+def test_an_advert_that_comes_while_the_list_is_told_spoils_no_record(bits: int) -> None:
+    """The interrupt runs between any two bytecodes: here behind each look at a slot."""
+    out = on_vm(
+        EAR
+        + """
+class Slots:
+    def __init__(self, real):
+        self.real = real
+        self.n = 0
+        self.busy = False
+    def __setitem__(self, at, value):
+        self.real[at] = value
+    def __getitem__(self, at):
+        found = self.real[at]
+        if not self.busy:
+            self.busy = True
+            self.n += 1
+            says((0xC0, 0, 0, 0, 0, 3), -90, bytes(self.n * 7 % 32))
+            self.busy = False
+        return found
+await heard()
+for n in range(6):
+    says((0xC0, 0, 0, 0, 0, n), -n, bytes(31))
+ear = ble_hear._ears[0]
+ear._slots = Slots(ear._slots)
+await heard()
+await heard(0)
+""",
+        bits,
+    )
+    told = list(records(base64.b64decode(out[1].split(" ")[2])))
+    assert [it.address for it in told] == [bytes((0xC0, 0, 0, 0, 0, n)) for n in range(6)]
+
+
 def test_it_ends_by_itself_and_the_interrupt_allocates_next_to_nothing(bits: int) -> None:
     out = on_vm(
         EAR

@@ -168,7 +168,8 @@ class Ear:
             at = self._turn * _SLOT
             self._turn = (self._turn + 1) % _SLOTS
             if slots[at + 8] or slots[at + 9]:
-                told.extend(slots[at : at + 11 + slots[at + 10]])
+                one = slots[at : at + _SLOT]  # at once: the interrupt may write another one there
+                told.extend(one[: 11 + one[10]])
                 slots[at + 8] = slots[at + 9] = 0
                 if len(told) > (_TOLD - 1) * _SLOT:
                     break
