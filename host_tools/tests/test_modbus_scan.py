@@ -324,6 +324,27 @@ def test_an_answer_is_found_in_noise_and_behind_the_echo(pdu: bytes, seed: int) 
     assert judge_rtu(request, rtu(9, bytes([3, 4, 1, 2, 3, 4]))).kind is Kind.FOREIGN
 
 
+def test_a_byte_of_a_driver_that_is_switched_is_no_damaged_answer() -> None:
+    request = rtu(9, PROBE)
+    for heard in (b"\0", b"\0\xff", b"\0" + request, b"\0" + request + b"\0"):
+        reply = judge_rtu(request, heard)
+        assert (reply.kind, reply.echo) == (Kind.SILENCE, request in heard)
+    reply = judge_rtu(request, b"\0" + request + b"\0" + rtu(9, VALUE))
+    assert reply.kind is Kind.ANSWER and reply.echo
+
+    class Unbiased(VirtualLine):
+        def ask(self, unit: int, pdu: bytes, timeout_s: float) -> Reply:
+            reply = super().ask(unit, pdu, timeout_s)
+            judged = judge_rtu(rtu(unit, pdu), b"\0" + reply.heard)
+            return replace(judged, seconds=reply.seconds, stray=reply.stray)
+
+    line = Unbiased(Setting(9600, "N"), {1: 0.01, 7: 0.01})
+    work = Scan(line, SETTINGS, range(1, 31))
+    report = work.run()
+    assert [one.unit for one in report.devices] == [1, 7] and not report.disturbed
+    assert line.now < work.longest_s
+
+
 def test_noise_is_no_frame(seed: int) -> None:
     rng = random.Random(seed)
     false = sum(bool(frames_in(rng.randbytes(rng.randrange(64)))) for _ in range(3000))

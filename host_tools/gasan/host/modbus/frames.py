@@ -15,6 +15,7 @@ _IDENTIFY = 43
 _KNOWN = frozenset({*_REQUEST_8, *_MULTIPLE, _REPORT_ID, 22, 23, _IDENTIFY})
 _EXCEPTIONS = range(1, 256)  # the specification names 1 to 11; makers have codes of their own
 _UNITS = range(1, 248)
+_GLITCH = 2  # bytes that a line without bias makes when a driver is switched on or off
 
 
 class Kind(Enum):
@@ -90,9 +91,10 @@ def judge_pdu(asked: bytes, came: bytes) -> tuple[Kind, int]:
 
 def judge_rtu(request: bytes, heard: bytes) -> Reply:
     """What ``heard`` says as the answer to the frame ``request``."""
-    echo = heard.startswith(request)
-    rest = heard[len(request) :] if echo else heard
-    if not rest:
+    begin = heard.find(request, 0, len(request) + _GLITCH)
+    echo = begin >= 0
+    rest = heard[begin + len(request) :] if echo else heard
+    if len(rest) <= _GLITCH:
         return Reply(Kind.SILENCE, heard=heard, echo=echo)
     asked = request[1:-2]
     frames = frames_in(rest)

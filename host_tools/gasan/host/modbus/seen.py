@@ -24,7 +24,7 @@ __all__ = ["Candidate", "Fit", "Seen", "parse_seen", "rank", "wire_addresses"]
 Snapshot = Mapping[str, Mapping[int, int]]  # table -> address -> register
 
 _SEEN = re.compile(
-    r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<number>[+-]?\d{1,18}(?:\.\d{1,9})?)\s*(?P<unit>[^@\d\s][^@\s]*)?"
+    r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<number>[+-]?\d{1,18}(?:\.\d{1,9})?)\s*(?P<unit>[^@\d\s,][^@\s]*)?"
     r"(?:@(?P<register>\d{1,6}))?"
 )
 _INTEGER_POWERS = range(-4, 4)
