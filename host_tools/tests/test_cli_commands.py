@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gasan.host import cli, i18n
@@ -166,6 +168,43 @@ def test_init_does_not_overwrite(site: Path, capsys: pytest.CaptureFixture[str])
     assert site.read_text(encoding="utf-8") == "mine"
     assert cli.run(["init", "--force", str(site)]) == ExitCode.OK
     assert site.read_text(encoding="utf-8") != "mine"
+
+
+def test_init_on_a_full_disk_leaves_what_was_there(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.write_text("mine", encoding="utf-8")
+    real = Path.open
+
+    def full(self: Path, *args: Any, **kwargs: Any) -> Any:
+        opened = real(self, *args, **kwargs)
+        if "w" in str(args[:1]) + kwargs.get("mode", "") or "x" in str(args[:1]):
+            opened.close()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened
+
+    monkeypatch.setattr(Path, "open", full)
+    assert cli.run(["init", "--force", str(site)]) == ExitCode.FAILED
+    assert cli.run(["init", str(tmp_path / "new.toml")]) == ExitCode.FAILED
+    monkeypatch.undo()
+    assert site.read_text(encoding="utf-8") == "mine"
+    assert [file.name for file in tmp_path.iterdir()] == ["site.toml"]
+
+
+def test_writes_of_a_node_that_nobody_knows(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "INSERT INTO write_request (time_ms, node, device, channel, who, value)"
+            " VALUES (1, 'press-2', 'oven', 'set_value', 'kim', '60')"
+        )
+    command = ["writes", "--db", str(database), "--since", "100000w"]
+    assert cli.run([*command, "--node", "press-3"]) == ExitCode.WRONG_INPUT
+    assert 'nothing is stored of a node "press-3"; did you mean' in capsys.readouterr().err
+    assert cli.run([*command, "--node", "press-1"]) == ExitCode.OK
+    assert "Nothing was written" in capsys.readouterr().out
+    assert cli.run([*command, "--node", "press-2", "--lang", "ko"]) == ExitCode.OK
+    assert "게이트웨이가 결과를 알기 전에 끝났습니다" in capsys.readouterr().out
+    i18n.set_language("en")
 
 
 def test_init_into_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -402,6 +441,10 @@ def test_logs_without_a_gateway(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "two\nthree\n"
     assert cli.run(["logs", "press-2", "--state", str(tmp_path)]) == ExitCode.WRONG_INPUT
     assert "did you mean 'press-1'?" in capsys.readouterr().err
+    (tmp_path / "logs" / "press-1.log.1").write_text("none\nzero\n", encoding="utf-8")
+    assert cli.run(["logs", "press-1", "--lines", "4", "--state", str(tmp_path)]) == ExitCode.OK
+    assert capsys.readouterr().out == "zero\none\ntwo\nthree\n"
+    assert cli.run(["logs", "press-1", "--lines", "9" * 20, "--state", str(tmp_path)]) == ExitCode.WRONG_INPUT
 
 
 @pytest.mark.parametrize(
@@ -479,6 +522,11 @@ def test_not_moments(text: str) -> None:
             "--table is one of holding, input",
             "--table: 다음 중",
         ),
+        ("readings --limit 0", "--limit is a number of at least 1", "--limit: 1 이상의 수"),
+        ("demo --seconds -1", "--seconds is a number of at least 0", "--seconds: 0 이상의 수"),
+        ("init /tmp", "/tmp is a folder; name a file", "/tmp에는 파일이 와야 하는데 폴더입니다"),
+        ("db restore none", "none does not exist; check the name", "none 파일이 없습니다"),
+        ("tail --state /etc/passwd", "/etc/passwd is a file; name a folder", "/etc/passwd은(는) 파일입니다"),
         ("modbus scan /dev/x --unit 1", "there is no option --unit", "--unit 옵션은 없습니다"),
         ("modbus scan /dev/x /dev/y", "that is too much: /dev/y", "너무 많습니다: /dev/y"),
         ("modbus scan /tmp", "/tmp is not a serial port", "/tmp은(는) 시리얼 포트가 아닙니다"),
@@ -492,4 +540,10 @@ def test_a_wrong_command_line_is_told_in_one_line(
         assert cli.run([*arguments.split(), "--lang", language]) == ExitCode.WRONG_INPUT
         out, err = capsys.readouterr()
         assert not out and words in err and err.startswith("gasan: ") and err.count("\n") == 1, err
+    i18n.set_language("en")
+
+
+def test_an_option_without_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["readings", "--lang", "ko", "--node"]) == ExitCode.WRONG_INPUT
+    assert capsys.readouterr().err.startswith("gasan: --node 옵션에는 값이 필요합니다")
     i18n.set_language("en")

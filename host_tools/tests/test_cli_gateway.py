@@ -81,10 +81,12 @@ def _nodes(site: Path, **changed: object) -> Request:
         "state": "up",
         "board": node.board,
         "link": node.link,
+        "uarts": {str(number): port for number, port in node.uarts.items()},
+        "air": node.air,
         "revision": node.revision.hex(),
         "config": node.config.hex(),
     }
-    return {"done": {"site": "line-1", "nodes": [running | changed]}}
+    return {"done": {"site": "line-1", "keep": [None, None], "nodes": [running | changed]}}
 
 
 READING: Request = {
@@ -203,6 +205,8 @@ def test_apply_of_what_runs_already(site: Path, state: Path, capsys: pytest.Capt
     [
         ({"name": "press-2"}, "other nodes"),
         ({"board": "rpi_pico_w", "link": "serial:/dev/x"}, "board or link"),
+        ({"uarts": {"1": "/dev/other"}}, "'port' or 'air' of its virtual board"),
+        ({"air": "127.0.0.1:1"}, "'port' or 'air' of its virtual board"),
     ],
 )
 def test_apply_of_what_needs_a_restart(
@@ -213,6 +217,62 @@ def test_apply_of_what_needs_a_restart(
     error = capsys.readouterr().err
     assert words in error
     assert "stop the gateway and start it with gasan up --site" in error
+
+
+def test_apply_of_what_the_database_keeps_needs_a_restart(
+    site: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = _nodes(site)
+    site.write_text(site.read_text("utf-8") + "[store]\nkeep_days = 30\n", encoding="utf-8")
+    with _gateway(state, lambda request: [running]):
+        assert cli.run(["apply", str(site), "--state", str(state)]) == ExitCode.WRONG_INPUT
+    assert "what the database keeps changes ([store]); stop the gateway" in capsys.readouterr().err
+
+
+def test_apply_goes_on_with_the_next_node(
+    site: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = site.read_text("utf-8")
+    node = text[text.index("[[node]]") :].replace('"press-1"', '"press-2"').replace("USB0", "USB1")
+    site.write_text(text + node, encoding="utf-8")
+    first, second = compile_site(load(site))
+    nodes = [
+        {
+            "name": each.name,
+            "board": each.board,
+            "link": each.link,
+            "uarts": {str(number): port for number, port in each.uarts.items()},
+            "air": each.air,
+            "revision": "00",
+            "config": each.config.hex(),
+        }
+        for each in (first, second)
+    ]
+
+    def answer(request: Request) -> list[Request]:
+        if request["do"] == "nodes":
+            return [{"done": {"site": "line-1", "keep": [None, None], "nodes": nodes}}]
+        if request["node"] == "press-1":
+            return [{"error": "press-1 is not connected"}]
+        return [{"done": {"revision": second.revision.hex()}}]
+
+    with _gateway(state, answer):
+        assert cli.run(["apply", str(site), "--state", str(state)]) == ExitCode.FAILED
+    captured = capsys.readouterr()
+    assert "gasan: press-1 is not connected\n" in captured.err
+    assert captured.out.endswith(f"press-2: runs revision {second.revision.hex()}\n")
+
+
+@pytest.mark.parametrize("command", [["tail"], ["logs", "press-1", "-f"]])
+def test_ctrl_c_is_the_usual_end_of_what_runs_until_then(
+    state: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    def interrupted(_state: Path, _request: Request) -> Iterator[Request]:
+        raise KeyboardInterrupt
+        yield {}
+
+    monkeypatch.setattr(f"gasan.host.cli.{command[0]}.ask", interrupted)
+    assert cli.run([*command, "--state", str(state)]) == ExitCode.OK
 
 
 def test_apply_of_a_wrong_file_asks_nobody(site: Path, state: Path) -> None:

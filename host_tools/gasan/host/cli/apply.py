@@ -10,7 +10,7 @@ from gasan.host.cli.options import command_options, state_option
 from gasan.host.compile import CompiledNode, compile_site
 from gasan.host.config_diff import difference
 from gasan.host.control_client import ask, ask_once
-from gasan.host.errors import InputError
+from gasan.host.errors import InputError, TryAgainError
 from gasan.host.i18n import _
 from gasan.host.site import load
 from rich.console import Console
@@ -29,21 +29,26 @@ __all__ = ["apply"]
 @state_option
 @command_options
 def apply(file: Path, dry_run: bool, state: Path) -> int:
-    wanted = compile_site(load(file))
-    running = {node["name"]: node for node in ask_once(state, {"do": "nodes"})["nodes"]}
+    site = load(file)
+    wanted = compile_site(site)
+    answer = ask_once(state, {"do": "nodes"})
+    running = {node["name"]: node for node in answer["nodes"]}
     _check_same_nodes(file, wanted, running)
+    keep = [site.keep_days, site.max_bytes]
+    if answer.get("keep", keep) != keep:
+        what = _("what the database keeps changes ([store])")
+        raise InputError(f"{what}; {_restart(file)}")
     changed = [node for node in wanted if node.revision.hex() != running[node.name]["revision"]]
     for node in wanted:
         _show_difference(node, running[node.name]["config"], node in changed)
     if dry_run:
         return ExitCode.OK
-    results = [_send(state, node) for node in changed]
-    return max(results, default=ExitCode.OK)
+    return max((_send(state, node) for node in changed), default=ExitCode.OK)
 
 
 def _check_same_nodes(file: Path, wanted: list[CompiledNode], running: dict[str, Any]) -> None:
-    """Raises InputError for what only a restart of the gateway can change: nodes, boards and links."""
-    mend = _("stop the gateway and start it with gasan up --site {file}").format(file=file)
+    """Raises InputError for what only a restart of the gateway can change: nodes, boards, links and ports."""
+    mend = _restart(file)
     differing = running.keys() ^ {node.name for node in wanted}
     if differing:
         what = _("the gateway runs other nodes than {file} has ({names})").format(
@@ -55,6 +60,14 @@ def _check_same_nodes(file: Path, wanted: list[CompiledNode], running: dict[str,
         if (node.board, node.link) != (before["board"], before["link"]):
             what = _("{node} changes its board or link").format(node=node.name)
             raise InputError(f"{what}; {mend}")
+        ports = {str(number): port for number, port in node.uarts.items()}
+        if (ports, node.air) != (before.get("uarts", ports), before.get("air", node.air)):
+            what = _("{node} changes 'port' or 'air' of its virtual board").format(node=node.name)
+            raise InputError(f"{what}; {mend}")
+
+
+def _restart(file: Path) -> str:
+    return _("stop the gateway and start it with gasan up --site {file}").format(file=file)
 
 
 def _show_difference(node: CompiledNode, config: str | None, changed: bool) -> None:
@@ -72,7 +85,11 @@ def _show_difference(node: CompiledNode, config: str | None, changed: bool) -> N
 def _send(state: Path, node: CompiledNode) -> ExitCode:
     """Sends one config and follows it to its end."""
     answers = ask(state, {"do": "apply", "node": node.name, "config": node.config.hex()})
-    result = _followed(node.name, answers)
+    try:
+        result = _followed(node.name, answers)
+    except TryAgainError as error:  # the other nodes get theirs all the same
+        click.echo(f"gasan: {error}", err=True)
+        return ExitCode.FAILED
     if "rolled_back" in result:
         click.echo(f"gasan: {result['rolled_back']}", err=True)
         return ExitCode.ROLLED_BACK

@@ -8,7 +8,7 @@ __all__ = ["ExitCode"]
 class ExitCode(IntEnum):
     """What the process returns."""
 
-    OK = 0  # done; also a running gateway or demo that was ended by Ctrl-C
+    OK = 0  # done; also what runs until Ctrl-C and was ended by it
     FAILED = 1  # something outside failed; it may work later
     WRONG_INPUT = 2  # the command line, a site file or a profile is wrong
     UNTRUSTED = 3  # something is not authentic

@@ -17,12 +17,19 @@ __all__ = ["init"]
 @command_options
 def init(file: Path, force: bool) -> None:
     try:
-        with file.open("w" if force else "x", encoding="utf-8") as opened:
-            opened.write(starter_site(str(file)))
-    except FileExistsError:
-        raise InputError(
-            _("{file} is already there; name another file, or overwrite it with --force").format(file=file)
-        ) from None
+        if file.exists() and not force:
+            raise InputError(
+                _("{file} is already there; name another file, or overwrite it with --force").format(
+                    file=file
+                )
+            )
+        target = file.resolve()
+        part = target.with_name(f"{target.name}.part")  # a full disk leaves what was there
+        try:
+            part.write_text(starter_site(str(file)), encoding="utf-8")
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise TryAgainError(

@@ -1,7 +1,7 @@
 """`gasan logs`: what a node says on its console and in its log, and what it left behind when it crashed."""
 
 from collections import deque
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import click
@@ -20,7 +20,11 @@ __all__ = ["logs"]
 @click.argument("node")
 @click.option("-f", "--follow", is_flag=True, help=_("Go on with new lines, until Ctrl-C."))
 @click.option(
-    "--lines", type=click.IntRange(min=1), default=100, show_default=True, help=_("So many of the last.")
+    "--lines",
+    type=click.IntRange(1, 1_000_000),
+    default=100,
+    show_default=True,
+    help=_("So many of the last."),
 )
 @click.option(
     "--crash", is_flag=True, help=_("Print the tracebacks that the node left behind when it crashed.")
@@ -32,15 +36,23 @@ def logs(node: str, follow: bool, lines: int, crash: bool, state: Path, db: Path
         _print_crashes(node, database(state, db))
         return
     if follow:
-        for answer in ask(state, {"do": "logs", "node": node, "follow": True}):
-            if "line" in answer:
-                click.echo(answer["line"])
+        with suppress(KeyboardInterrupt):
+            for answer in ask(state, {"do": "logs", "node": node, "follow": True}):
+                if "line" in answer:
+                    click.echo(answer["line"])
         return
     file = state / "logs" / f"{node}.log"
+    last: deque[str] = deque(maxlen=lines)
+    with (
+        suppress(OSError),
+        file.with_name(file.name + ".1").open(encoding="utf-8", errors="replace") as former,
+    ):
+        last.extend(former)
     try:
         with file.open(encoding="utf-8", errors="replace") as opened:
-            for line in deque(opened, maxlen=lines):
-                click.echo(line, nl=False)
+            last.extend(opened)
+        for line in last:
+            click.echo(line, nl=False)
     except OSError:
         known = sorted(other.stem for other in file.parent.glob("*.log"))
         what = _('there is no log of a node "{node}" in {folder}').format(node=node, folder=file.parent)

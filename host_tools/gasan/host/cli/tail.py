@@ -1,6 +1,7 @@
 """`gasan tail`: prints readings as the gateway stores them."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -22,19 +23,19 @@ __all__ = ["tail"]
 @command_options
 def tail(node: str | None, device: str | None, channel: str | None, state: Path, as_json: bool) -> None:
     wanted = {"device": device, "channel": channel}
-    for answer in ask(state, {"do": "tail", "node": node}):
-        if "dropped" in answer:
-            said = _("gasan: this terminal is too slow; {n} readings are not shown here, but stored")
-            click.echo(said.format(n=answer["dropped"]), err=True)
-        reading = answer.get("reading")
-        if reading is None or any(name not in (None, reading[key]) for key, name in wanted.items()):
-            continue
-        if as_json:
-            click.echo(json.dumps(reading, ensure_ascii=False))
-            continue
-        value = reading["text"] if reading["text"] is not None else value_text(reading["value"])
-        unit = f" {unit_text(reading['unit'])}".rstrip() if reading["value"] is not None else ""
-        place = f"{reading['node']}/{reading['device']}/{reading['channel']}"
-        click.echo(
-            f"{local_time(reading['time_ms'])}  {place}  {value}{unit}  {quality_text(reading['quality'])}"
-        )
+    with suppress(KeyboardInterrupt):
+        for answer in ask(state, {"do": "tail", "node": node}):
+            if "dropped" in answer:
+                said = _("gasan: this terminal is too slow; {n} readings are not shown here, but stored")
+                click.echo(said.format(n=answer["dropped"]), err=True)
+            reading = answer.get("reading")
+            if reading is None or any(name not in (None, reading[key]) for key, name in wanted.items()):
+                continue
+            if as_json:
+                click.echo(json.dumps(reading, ensure_ascii=False))
+                continue
+            value = reading["text"] if reading["text"] is not None else value_text(reading["value"])
+            unit = f" {unit_text(reading['unit'])}".rstrip() if reading["value"] is not None else ""
+            place = f"{reading['node']}/{reading['device']}/{reading['channel']}"
+            time, mark = local_time(reading["time_ms"]), quality_text(reading["quality"])
+            click.echo(f"{time}  {place}  {value}{unit}  {mark}")

@@ -225,11 +225,14 @@ class Gateway:
                     "detail": service.state.detail,
                     "board": service.node.board,
                     "link": service.node.link,
+                    "uarts": {str(number): port for number, port in service.node.uarts.items()},
+                    "air": service.node.air,
                     "revision": running.revision.hex() if running is not None else None,
                     "config": service.config.hex(),
                 }
             )
-        yield {"done": {"site": self._site, "nodes": nodes}}
+        keep = [self._keep_readings.days, self._keep_readings.max_bytes]
+        yield {"done": {"site": self._site, "keep": keep, "nodes": nodes}}
 
     async def _do_tail(self, request: dict[str, Any]) -> Answers:
         name = request.get("node")
