@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gasan.host.errors import InputError, TryAgainError
 from gasan.host.modbus import blocks
-from gasan.host.modbus.blocks import FUNCTIONS, Reading, read_again, read_range
+from gasan.host.modbus.blocks import FUNCTIONS, Reading, read_again, read_range, request_limit
 from gasan.host.modbus.draft import choose, draft
 from gasan.host.modbus.explore_text import manual_number, meanings, register_lines, seen_lines
 from gasan.host.modbus.forms import FORMS, Form, decode, encode, text_of
@@ -95,6 +95,18 @@ def test_a_table_and_a_device_that_are_not_there() -> None:
     assert read(device, 0, 9).no_table and device.requests == 2
     with pytest.raises(TryAgainError, match="unit 1 does not answer"):
         read(Device({}, code=0), 0, 199)
+
+
+def test_an_illegal_value_of_a_single_register_says_nothing_of_lengths() -> None:
+    device = Device({at: at for at in range(50, 200)}, code=3)
+    reading = read(device, 0, 199)
+    assert set(reading.registers) == set(range(50, 200)) and reading.limit == reading.longest > 60
+    assert device.requests < 130  # each of the fifty that are not there, and the halves around them
+    device = Device({at: at for at in range(50, 200)}, code=3, longest=16)
+    reading = read(device, 0, 199)
+    assert set(reading.registers) == set(range(50, 200)) and 8 <= reading.limit <= 16
+    empty = read(Device({}, code=3), 0, 99)
+    assert not empty.registers and request_limit([empty, reading]) == reading.limit
 
 
 def test_a_busy_device_is_given_time_and_is_not_called_empty(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from gasan.host.cli.progress import progress_bar
 from gasan.host.cli.through import check_where, node_options
 from gasan.host.errors import GasanError, InputError, TryAgainError
 from gasan.host.i18n import _
-from gasan.host.modbus.blocks import FUNCTIONS, Reading, read_again, read_range
+from gasan.host.modbus.blocks import FUNCTIONS, Reading, read_again, read_range, request_limit
 from gasan.host.modbus.draft import choose, draft
 from gasan.host.modbus.explore_text import manual_number, meanings, number_text, register_lines, seen_lines
 from gasan.host.modbus.identify import Identity
@@ -152,7 +152,7 @@ def explore(
     chosen = choose(seens, ranked)
     written = None
     if file is not None and not interrupted:
-        limit = min(reading.limit for reading in readings)
+        limit = request_limit(readings)
         try:
             _write(file, seens, chosen, identity, limit)
             written = file

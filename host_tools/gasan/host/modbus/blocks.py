@@ -1,11 +1,12 @@
 """Read a range of registers of a device about which nothing is known: in blocks, around what it refuses.
 
 A refused block is halved until single registers are left. "Illegal value" on a block that is longer than any
-accepted so far means that it is too long, so shorter ones are used from there on.
+accepted so far means that it is too long, so shorter ones are used from there on; unless the device says the
+same of a single register.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from gasan.host.errors import TryAgainError
@@ -13,7 +14,7 @@ from gasan.host.i18n import _
 from gasan.host.modbus.frames import Kind, Reply, absent_behind_gateway
 from gasan.host.modbus.ports import Asker
 
-__all__ = ["FUNCTIONS", "Reading", "read_again", "read_range"]
+__all__ = ["FUNCTIONS", "Reading", "read_again", "read_range", "request_limit"]
 
 FUNCTIONS = {"holding": 3, "input": 4}
 _LONGEST = 125
@@ -30,7 +31,8 @@ class Reading:
     """What a table of a device holds, as far as it was read. refused: addresses that it does not have.
 
     blocks: (first address, count) of the requests that were answered. no_table: it knows no such function.
-    longest: registers of the longest block that was answered. limit: what it said one may ask for at most.
+    longest: registers of the longest block that was answered. limit: what one may ask for at most, as far
+    as it said so.
     """
 
     table: str
@@ -61,6 +63,7 @@ def read_range(
     """
     _check_alive(line, unit, reading, first, timeout_s)
     most = reading.limit
+    of_address = False  # "illegal value" is what it says of registers that are not there
     todo = [(first, last - first + 1)]
     while todo:
         start, count = todo.pop()
@@ -79,7 +82,7 @@ def read_range(
             return
         elif code == _BUSY:
             reading.silent.update(range(start, start + count))
-        elif code == _ILLEGAL_VALUE and count > max(1, reading.longest):
+        elif code == _ILLEGAL_VALUE and count > max(1, reading.longest) and not of_address:
             most = reading.limit = max(1, count // 2)
             todo.append((start, count))
         elif count > 1:
@@ -88,8 +91,12 @@ def read_range(
             todo += [(start + half, count - half), (start, half)]
         elif code:
             reading.refused.add(start)
+            if code == _ILLEGAL_VALUE and not of_address:
+                of_address, most = True, _LONGEST
         else:
             reading.silent.add(start)
+    if of_address:
+        reading.limit = max(1, reading.longest)
     watch(last - first + 1)
 
 
@@ -112,6 +119,11 @@ def _check_alive(line: Asker, unit: int, reading: Reading, first: int, timeout_s
     raise TryAgainError(
         _("unit {unit} does not answer; look for it with: gasan modbus scan").format(unit=unit)
     )
+
+
+def request_limit(readings: Iterable[Reading]) -> int:
+    """Registers that one request may ask for, of all tables in which something was read."""
+    return min((reading.limit for reading in readings if reading.blocks), default=1)
 
 
 def read_again(line: Asker, unit: int, reading: Reading, timeout_s: float) -> dict[int, int]:
