@@ -79,6 +79,15 @@ def test_a_fast_line_has_a_fixed_silence(tmp_path: Path) -> None:
     assert line.loads[0].cost_ms == pytest.approx([8.526], abs=0.001)
 
 
+def test_the_time_that_de_is_given_is_time_of_the_line(tmp_path: Path) -> None:
+    text = METER.format(period="1s").replace(
+        "[[node.bus.device]]", "de_re_pin = 2\nde_delay = 2000\n[[node.bus.device]]"
+    )
+    line = _budget(tmp_path, text, 115200)
+    assert line.loads[0].cost_ms == pytest.approx([10.526], abs=0.001)  # 8.526 without
+    assert line.loads[0].probe_ms == pytest.approx(8 * 0.0868 + 1.75 + 2 + 500, abs=0.01)
+
+
 def test_the_share_of_each_device_and_a_dead_one(tmp_path: Path) -> None:
     line = _budget(tmp_path, METER.format(period="100ms") + OVEN.format(period="1s"))
     # The oven: 15 * 1.0417 + 3.646 + 5 + 0.3 = 24.571 ms each second. Dead, it takes 4 % and so more than

@@ -1,9 +1,9 @@
 """How much of its time a Modbus RTU line is busy, from the requests that a node will make.
 
 A request costs its bytes and those of the answer, 3.5 characters of silence before each (MODBUS over Serial
-Line V1.02, 2.5.1.1; the device's turnaround when that is longer) and a moment of the node. The gap that a
-device wants between two requests is its own time: others may be asked meanwhile. A dead device costs
-timeouts: it is asked again after growing pauses, the last of which leave it 4 % of the line.
+Line V1.02, 2.5.1.1; the device's turnaround when that is longer), the time that DE is given and a moment of
+the node. The gap that a device wants between two requests is its own time: others may be asked meanwhile.
+A dead device costs timeouts: it is asked again after growing pauses; the last leave it 4 % of the line.
 """
 
 import itertools
@@ -175,6 +175,7 @@ def budget(bus: RtuBus, turnaround_ms: float = TURNAROUND_US / 1000) -> Budget:
     """
     character_ms = bus.bits_per_character * 1000 / bus.baudrate
     gap_ms = _FIXED_GAP_MS if bus.baudrate > _FIXED_GAP_BAUDRATE else 3.5 * character_ms
+    de_ms = 0 if bus.de_re_pin is None else bus.de_delay_us / 1000
     alone = len({device.unit for device in bus.devices}) == 1
     # As the node reckons: whole microseconds, and a device that is prompt.
     char_us = -(-bus.bits_per_character * 1_000_000 // bus.baudrate)
@@ -185,12 +186,12 @@ def budget(bus: RtuBus, turnaround_ms: float = TURNAROUND_US / 1000) -> Budget:
     def load(device: ModbusDevice) -> Load:
         # A gap is line time when nobody else is there to be asked meanwhile.
         planned = requests(device, (head_us + 1000 * device.gap_ms * alone, register_us))
-        silence = gap_ms + max(gap_ms, turnaround_ms) + NODE_US / 1000
+        silence = gap_ms + max(gap_ms, turnaround_ms) + NODE_US / 1000 + de_ms
         costs = [
             (_REQUEST_BYTES + _ANSWER_BYTES + _data_bytes(request)) * character_ms + silence
             for request in planned
         ]
-        probe_ms = _REQUEST_BYTES * character_ms + gap_ms + device.timeout_ms
+        probe_ms = _REQUEST_BYTES * character_ms + gap_ms + de_ms + device.timeout_ms
         return Load(device, planned, tuple(costs), probe_ms)
 
     return Budget(bus, gap_ms, tuple(load(device) for device in bus.devices))
