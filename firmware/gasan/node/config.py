@@ -50,7 +50,7 @@ class Config:
             for _, _, _, devices in self.buses:
                 for device in devices:
                     self.channels += len(device[-1])
-        except (ValueError, TypeError, AttributeError, IndexError) as e:
+        except (ValueError, TypeError, AttributeError, LookupError) as e:
             raise e if isinstance(e, ConfigError) else ConfigError("a config of the wrong shape")
 
 
@@ -81,7 +81,7 @@ def _open(data: bytes) -> list:
         if version == _VERSION and all(meaning[0] == 0x82 for meaning in meanings):
             if len(rules) < 2:
                 return [name, limits, buses, meanings, rules[0] if rules else None]
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, LookupError):
         pass
     raise ConfigError("not CBOR of a config of version %d" % _VERSION)
 

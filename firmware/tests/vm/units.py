@@ -223,6 +223,8 @@ def test_config_of_the_wrong_shape_is_refused():
         good(meanings=[b"\x00"]),
         good(meanings=[b""]),
         good(meanings=[7]),
+        good(meanings=[{1: 2}]),
+        good(buses=[[0, "x", {}, [{}]]]),
     ]
     for i, case in enumerate(cases):
         try:
