@@ -302,9 +302,16 @@ def test_silence_says_what_to_look_at() -> None:
         assert word in text
     set_language("ko")
     try:
-        assert "종단 저항" in "\n".join(scan_lines(Report(complete=True), "/dev/ttyUSB0"))
+        assert "종단 저항" in "\n".join(scan_lines(Report(complete=True, requests=1), "/dev/ttyUSB0"))
     finally:
         set_language("en")
+
+
+def test_where_nothing_could_be_asked_nobody_is_said_to_be_silent() -> None:
+    line = VirtualLine(Setting(9600, "N"), {1: 0.01})
+    line.configure = lambda _setting: False  # type: ignore[method-assign]
+    report = Scan(line, SETTINGS[:1], range(1, 9)).run()
+    assert scan_lines(report, "x") == ["The adapter does not offer 1200 8N1; not asked there."]
 
 
 @pytest.mark.parametrize("pdu", [VALUE, bytes([0x83, 2])])

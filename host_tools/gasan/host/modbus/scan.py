@@ -185,7 +185,8 @@ class Scan:
         if shrink:
             self._planned_s = self._done_s + cost
         if not self._line.configure(batch.setting):
-            self.report.unsupported.append(batch.setting)
+            if batch.setting not in self.report.unsupported:
+                self.report.unsupported.append(batch.setting)
             self._done_s += cost
             return True
         before = self._done_s

@@ -26,7 +26,7 @@ def scan_lines(report: Report, port: str) -> list[str]:
         )
         lines += [f"  {device_text(device)}" for device in report.devices]
         lines += _settings_lines(report)
-    elif report.complete:
+    elif report.complete and report.requests:
         lines.append(_("Nobody answered."))
     if report.refused and report.traffic is not None:
         lines += _in_use_lines(report.traffic)
@@ -40,7 +40,7 @@ def scan_lines(report: Report, port: str) -> list[str]:
     if report.unsupported:
         names = ", ".join(map(str, report.unsupported))
         lines.append(_("The adapter does not offer {settings}; not asked there.").format(settings=names))
-    if report.complete and report.setting is None and not report.disturbed:
+    if report.complete and report.requests and report.setting is None and not report.disturbed:
         lines += _silence_advice()
     if report.setting is not None and report.devices:
         lines.append(_("Next: see what stands in it, with"))
