@@ -173,6 +173,31 @@ def test_a_late_answer_is_heard_while_another_unit_is_asked() -> None:
     assert not report.refused
 
 
+@pytest.mark.parametrize("seconds", [0.3, 0.55, 0.7, 1.5])
+def test_slow_devices_are_neither_lost_nor_another_master(seconds: float) -> None:
+    line = VirtualLine(Setting(9600, "N"), {1: 0.01, 40: seconds, 41: seconds, 60: seconds})
+    report = scanned(line)
+    assert [one.unit for one in report.devices] == [1, 40, 41, 60]
+    assert not report.refused and report.traffic is None and not report.disturbed
+
+
+def test_a_master_that_polls_what_was_just_asked_ends_the_scan() -> None:
+    line = VirtualLine(Setting(9600, "N"), {1: 0.01})
+    original = line.ask
+    strays: list[bytes] = []
+
+    def ask(unit: int, pdu: bytes, timeout_s: float) -> Reply:
+        reply = original(unit, pdu, timeout_s)
+        if unit < 30 or pdu[0] != 3:
+            return reply
+        strays.append(rtu(unit - 2, bytes([3, 0, 9, 0, 1])) + rtu(unit - 2, VALUE))
+        return replace(reply, stray=strays[-1])
+
+    line.ask = ask  # type: ignore[method-assign]
+    report = scanned(line)
+    assert report.refused and report.traffic is not None and len(strays) < 8
+
+
 def test_who_a_device_is() -> None:
     line = VirtualLine(
         Setting(9600, "N"), {1: 0.01}, says=lambda _unit, pdu: IDENTITY if pdu[0] == 43 else VALUE

@@ -20,7 +20,8 @@ __all__ = ["PROBE", "Device", "Disturbed", "Progress", "Report", "Scan", "ScanLi
 PROBE = bytes([3, 0, 0, 0, 1])  # read holding register 0
 _TRIES = 3
 _STRAYS_MAX = 2  # times that something was heard unasked before the line counts as in use
-_RECENT = 4  # units asked before this one that a late answer may be from
+_RECENT = 16  # units asked before this one that a late answer may be from
+_LATE_FACTOR = 1.5  # how much longer than it took before a slow answer is waited for
 _LISTEN_EACH_S = 1.2
 _HEARD_KEPT = 32
 _IDENTITIES = (REPORT_ID[0], READ_IDENTITY[0])
@@ -119,6 +120,7 @@ class Scan:
         self._done_s = 0.0
         self._planned_s = self.longest_s
         self._strays = 0
+        self._answered: set[int] = set()  # units, late; at these settings
 
     @property
     def longest_s(self) -> float:
@@ -189,6 +191,7 @@ class Scan:
                 self.report.unsupported.append(batch.setting)
             self._done_s += cost
             return True
+        self._answered = set()
         before = self._done_s
         for index, unit in enumerate(batch.units):
             self._done_s = before + cost * index / len(batch.units)
@@ -207,22 +210,30 @@ class Scan:
         reply = self._line.ask(unit, PROBE, timeout_s)
         self.report.requests += 1
         self.report.echo |= reply.echo
+        self._note_answers(reply.stray, unit)
+        self._note_answers(reply.heard, unit)
         return reply
+
+    def _note_answers(self, heard: bytes, unit: int) -> None:
+        """Whose answers to `PROBE` were heard, apart from the unit that is asked."""
+        self._answered |= {one.unit for one in frames_in(heard) if one.unit != unit and _answers_probe(one)}
 
     def _weigh(self, setting: Setting, unit: int, reply: Reply, recent: Sequence[int]) -> None:
         """Make what came of asking `unit` part of the report; `recent` were asked right before it."""
         frames = frames_in(reply.stray) + frames_in(reply.heard)
-        late = {frame.unit for frame in frames if _answers_probe(frame) and frame.unit in recent}
+        late = self._answered & set(recent)
         found = {device.unit for device in self.report.devices}
         # Who is there has been asked more than `PROBE`, and may take longer to tell who it is.
         known = any(frame.unit in found and frame.function in _IDENTITIES for frame in frames)
-        if (reply.stray or reply.kind is Kind.FOREIGN) and not late and not known:
+        if (reply.stray or reply.kind is Kind.FOREIGN) and (_asks(frames) or not (late or known)):
             self._strays += 1
             size = len(reply.stray) + len(reply.heard)
             units = tuple(sorted({frame.unit for frame in frames}))
             self.report.traffic = Traffic(size, setting if frames else None, units)
-        for other in sorted(late):
-            self._ask_patiently(setting, other)
+        while late:  # while one is asked again, others may be heard
+            self._ask_patiently(setting, min(late), timeout_s=_LATE_FACTOR * _RECENT * self._timing.answer_s)
+            self._answered.discard(min(late))
+            late = self._answered & set(recent)
         if reply.there:
             self._found(setting, unit, reply, 0)
         elif reply.kind is not Kind.SILENCE:
@@ -230,13 +241,15 @@ class Scan:
             for other in [*recent[-2:], unit]:
                 self._ask_patiently(setting, other, reply if other == unit else None)
 
-    def _ask_patiently(self, setting: Setting, unit: int, damaged: Reply | None = None) -> None:
+    def _ask_patiently(
+        self, setting: Setting, unit: int, damaged: Reply | None = None, timeout_s: float = 0.0
+    ) -> None:
         if any(device.unit == unit for device in self.report.devices):
             return
         garbage = [damaged] if damaged is not None and damaged.kind is Kind.GARBAGE else []
         for _try in range(_TRIES):
-            self._line.listen(setting.pause_s)
-            reply = self._ask(unit, 3 * self._timing.patient_s)
+            self._note_answers(self._line.listen(setting.pause_s), unit)
+            reply = self._ask(unit, max(timeout_s, 3 * self._timing.patient_s))
             if reply.there:
                 self._found(setting, unit, reply, len(garbage))
                 return
@@ -258,17 +271,18 @@ class Scan:
             report.first_request = report.requests
         report.devices.append(device)  # first, so that an interruption does not lose it
         report.disturbed = [one for one in report.disturbed if (one.setting, one.unit) != (setting, unit)]
+        patient_s = max(self._timing.patient_s, _LATE_FACTOR * reply.seconds)
         if len(report.devices) == 1:
-            self._compare_settings(setting, unit)
-        report.devices[-1] = replace(device, identity=identify(self._line, unit, self._timing.patient_s))
+            self._compare_settings(setting, unit, patient_s)
+        report.devices[-1] = replace(device, identity=identify(self._line, unit, patient_s))
 
-    def _compare_settings(self, setting: Setting, unit: int) -> None:
+    def _compare_settings(self, setting: Setting, unit: int, patient_s: float) -> None:
         """Which other parities and stop bits the device takes as well: it may check neither."""
         for parity, stop in (("N", 1), ("N", 2), ("E", 1), ("O", 1)):
             other = Setting(setting.baudrate, parity, stop)
             if other != setting and self._line.configure(other):
                 self._line.listen(other.pause_s)
-                if self._ask(unit, self._timing.patient_s).there:
+                if self._ask(unit, patient_s).there:
                     self.report.same.append(other)
         self._line.configure(setting)
 
@@ -285,6 +299,11 @@ def identify(line: Asker, unit: int, timeout_s: float) -> Identity | None:
             return identity
     reply = line.ask(unit, REPORT_ID, timeout_s)
     return server_id_of(reply.pdu) if reply.kind is Kind.ANSWER else None
+
+
+def _asks(frames: Sequence[Frame]) -> bool:
+    """A master's request is among them, and not this scan's own."""
+    return any(one.function <= 6 and len(one.pdu) == 5 and one.pdu != PROBE for one in frames)
 
 
 def _answers_probe(frame: Frame) -> bool:
