@@ -206,6 +206,23 @@ def test_a_line_that_is_held_goes_on_beside_retired_registers() -> None:
     assert [len(told.outcomes[channel]) for channel in (0, 4, 10)] == pytest.approx([60, 60, 12], abs=2)
 
 
+def test_what_was_retired_comes_back_after_a_week_in_which_the_device_was_off() -> None:
+    """Ticks tell of six days. Switched on again, the device has what it had not before."""
+    minute = 60_000 * NS
+    off, on = 300 * minute, (300 + 7 * 1440) * minute
+
+    class Mended(Patchy):
+        def respond(self, frame: bytes, time: int) -> tuple[int, bytes] | None:
+            self.forbidden = frozenset({4} if time < off else ())
+            return None if off < time < on else super().respond(frame, time)
+
+    run = patchy_run(Line(9600), [device(1, list(range(10)), 300_000)], Mended())
+    run.run(MANY, ms=(on + 60 * minute) // NS)
+    told = tally(run).outcomes[4]
+    assert {quality for time, quality in told if 60 * minute < time < off} == {EXCEPTION + 2}
+    assert min(time for time, quality in told if quality == GOOD) < on + 20 * minute
+
+
 @pytest.mark.parametrize("rate", [0.3, 0.7, 1.0])
 def test_an_hour_of_exceptions_retires_nothing_for_good(rate: float, seed: int, soak: bool) -> None:
     """Two devices with holes are noisy for an hour; a minute of silence later every channel is read again."""

@@ -120,7 +120,7 @@ class Learner(Replanner):
             if block.trust <= _STRIKES or self._kept.retired(facts, first):
                 self._retire(facts, block, now)
             return False
-        if known and ticks_diff(now, facts.passed) > 2 * period + 1000:
+        if known and not 0 <= ticks_diff(now, facts.passed) <= 2 * period + 1000:
             return False  # it refuses everything: that is no matter of addresses
         if ticks_diff(now, facts.since) > period:
             facts.since = now
@@ -214,13 +214,17 @@ class Learner(Replanner):
         for facts in self._facts:
             for shelf in self._shelves(facts):
                 shelf.device.refresh(now)  # type: ignore[attr-defined]
-            if not facts.device.silent:
-                if facts.refused and ticks_diff(now, facts.again) >= 0:
-                    facts.refused = 0
-                    self._soil_all(facts, now)
-                for one in facts.shelf + facts.walls:  # what is retired goes first, and what was probed least
-                    if ticks_diff(now, one[3]) >= 0:
-                        due.append((one not in facts.shelf, one[2], len(due), facts, one))
+            if facts.device.silent:
+                for one in facts.shelf + facts.walls:
+                    if ticks_diff(now, one[3]) > 0:
+                        one[3] = now  # ticks tell only of six days
+                continue
+            if facts.refused and ticks_diff(now, facts.again) >= 0:
+                facts.refused = 0
+                self._soil_all(facts, now)
+            for one in facts.shelf + facts.walls:  # what is retired goes first, and what was probed least
+                if ticks_diff(now, one[3]) >= 0:
+                    due.append((one not in facts.shelf, one[2], len(due), facts, one))
         heapify(due)
         while due and spell >= 0:
             spell -= _PROBE_MS
