@@ -116,8 +116,21 @@ def test_tail(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
             "press-1/meter/voltage  -  no answer",
         ]
         assert "7 readings are not shown here" in captured.err
-        assert cli.run(["tail", "--state", str(state), "--device", "oven", "--json"]) == ExitCode.OK
+
+
+def test_tail_of_one_device(site: Path, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = READING | {"device": "main-meter", "channel": "voltage"}
+    answers = [{"reading": READING}, {"reading": other}, {"done": {}}]
+    running = [_nodes(site)]
+    capsys.readouterr()
+    command = ["tail", "--state", str(state), "--json"]
+    with _gateway(state, lambda request: running if request["do"] == "nodes" else answers):
+        assert cli.run([*command, "--device", "oven"]) == ExitCode.OK
         assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [READING]
+        assert cli.run([*command, "--device", "ovn"]) == ExitCode.WRONG_INPUT
+        assert capsys.readouterr().err == "gasan: no node here has a device \"ovn\"; did you mean 'oven'?\n"
+        assert cli.run([*command, "--channel", "volt"]) == ExitCode.WRONG_INPUT
+        assert "did you mean 'voltage'?" in capsys.readouterr().err
 
 
 def test_logs_follow(state: Path, capsys: pytest.CaptureFixture[str]) -> None:

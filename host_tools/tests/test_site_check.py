@@ -251,6 +251,12 @@ MISTAKES: dict[str, tuple[str, str, int, str]] = {
         16,
         'a time of 20s is out of range; write "0ms" to "10s"',
     ),
+    "pin that is not there": (
+        "uart = 1",
+        "uart = 1\nde_re_pin = 30",
+        15,
+        "the board rpi_pico_w has no pin 30; write a number from 0 to 29",
+    ),
     "pin twice": ("uart = 1", "uart = 1\nde_re_pin = 4", 15, "one pin is named for two things"),
     "pins alike": ("uart = 1", "uart = 1\ntx_pin = 4\nrx_pin = 4", 15, "one pin is named for two things"),
     "one pin": ("uart = 1", "uart = 1\ntx_pin = 4", 11, "'tx_pin' and 'rx_pin' go together; write both"),

@@ -33,6 +33,7 @@ VIRTUAL = "virtual"
 EMULATED = ("rpi_pico",)
 """Boards whose machine code can be emulated (gasan.boards.emulated)."""
 
+_LAST_PIN = {"RP2040": 29, "ESP32": 39, "ESP32-S3": 48}
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _ENDPOINT = re.compile(r"[^:\s]+:\d{1,5}")
 
@@ -184,6 +185,15 @@ class BusRules:
                 _("write both, or none for the usual pins of the UART"),
             )
         pins = _pins(table, board, uart)
+        last = _LAST_PIN.get(board.mcu)
+        for key in ("tx_pin", "rx_pin", "de_re_pin"):
+            pin = getattr(table, key)
+            if last is not None and pin is not None and pin > last:
+                self._document.error(
+                    (*path, key),
+                    _("the board {board} has no pin {pin}").format(board=board.name, pin=pin),
+                    _("write a number from {low} to {high}").format(low=0, high=last),
+                )
         used = [pin for pin in (*(pins or ()), table.de_re_pin) if pin is not None]
         if len(set(used)) < len(used):
             self._document.error(
