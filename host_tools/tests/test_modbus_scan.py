@@ -181,6 +181,19 @@ def test_slow_devices_are_neither_lost_nor_another_master(seconds: float) -> Non
     assert not report.refused and report.traffic is None and not report.disturbed
 
 
+@pytest.mark.parametrize("unit", [1, 4])
+@pytest.mark.parametrize("seconds", [0.25, 0.35, 0.55])
+def test_an_answer_that_comes_when_the_settings_have_changed(seconds: float, unit: int) -> None:
+    class Strict(VirtualLine):
+        def _take(self) -> bytes:
+            heard = super()._take()
+            return heard if self.at.baudrate == self.setting.baudrate else b"\xf8" * len(heard)
+
+    report = scanned(Strict(Setting(9600, "N"), {unit: seconds}))
+    assert (report.setting, [one.unit for one in report.devices]) == (Setting(9600, "N"), [unit])
+    assert report.complete and not report.refused and not report.disturbed
+
+
 def test_a_master_that_polls_what_was_just_asked_ends_the_scan() -> None:
     line = VirtualLine(Setting(9600, "N"), {1: 0.01})
     original = line.ask

@@ -51,7 +51,7 @@ _RETUNE_S = 0.02  # of the adapter, to change its settings
 class Timing:
     """How long a device may take before its answer begins, in seconds.
 
-    The last unit of a batch is given `patient_s`, since after it the settings change and an answer is missed;
+    The last unit of a batch is given `patient_s`, since the settings change after it and damage an answer;
     before that a late answer is still heard while the next unit is asked.
     """
 

@@ -21,6 +21,7 @@ PROBE = bytes([3, 0, 0, 0, 1])  # read holding register 0
 _TRIES = 3
 _STRAYS_MAX = 2  # times that something was heard unasked before the line counts as in use
 _RECENT = 16  # units asked before this one that a late answer may be from
+_BEFORE = 3  # units of other settings that an answer may be from that comes after they have changed
 _LATE_FACTOR = 1.5  # how much longer than it took before a slow answer is waited for
 _LISTEN_EACH_S = 1.2
 _HEARD_KEPT = 32
@@ -120,6 +121,7 @@ class Scan:
         self._done_s = 0.0
         self._planned_s = self.longest_s
         self._strays = 0
+        self._before: Batch | None = None  # the one that was asked last
         self._answered: set[int] = set()  # units, late; at these settings
 
     @property
@@ -135,20 +137,22 @@ class Scan:
         for batch in self._batches:
             if not self._run_batch(batch):
                 return self.report
-            if self.report.setting is not None:
-                rest = [unit for unit in self._units if unit not in self._asked(batch)]
-                if rest and not self._run_batch(Batch(batch.setting, tuple(rest), 1.0), shrink=True):
+            setting = self.report.setting
+            if setting is not None:
+                asked = self._asked(setting, batch)
+                rest = tuple(unit for unit in self._units if unit not in asked)
+                if rest and not self._run_batch(Batch(setting, rest, 1.0), shrink=True):
                     return self.report
                 break
         self.report.complete = True
         self._done_s = self._planned_s
         return self.report
 
-    def _asked(self, last: Batch) -> set[int]:
-        """Units that were asked at the setting of the batch `last`, up to it."""
+    def _asked(self, setting: Setting, last: Batch) -> set[int]:
+        """Units that were asked at `setting`, up to the batch `last`."""
         asked: set[int] = set()
         for batch in self._batches:
-            if batch.setting == last.setting:
+            if batch.setting == setting:
                 asked |= set(batch.units)
             if batch is last:
                 break
@@ -198,13 +202,27 @@ class Scan:
             self._show(batch.setting, unit)
             last = index == len(batch.units) - 1
             reply = self._ask(unit, self._timing.patient_s if last else self._timing.answer_s)
+            garbage = reply.kind is Kind.GARBAGE or (reply.stray and not frames_in(reply.stray))
+            if not index and garbage and self._was_before(batch):
+                return True
             recent = list(batch.units[max(0, index - _RECENT) : index])
             self._weigh(batch.setting, unit, reply, recent)
             if self._strays >= _STRAYS_MAX and not self._force:
                 self.report.refused = True
                 return False
         self._done_s = before + cost
+        self._before = batch
         return True
+
+    def _was_before(self, batch: Batch) -> bool:
+        """Whether bytes at the first question of a batch are a late answer at the settings before it."""
+        last = self._before
+        if last is None or last.setting == batch.setting or not self._line.configure(last.setting):
+            return False
+        for unit in last.units[-_BEFORE:]:
+            self._ask_patiently(last.setting, unit)
+        self._line.configure(batch.setting)
+        return self.report.setting is not None
 
     def _ask(self, unit: int, timeout_s: float) -> Reply:
         reply = self._line.ask(unit, PROBE, timeout_s)
