@@ -97,6 +97,21 @@ def test_a_damaged_file_is_as_if_it_were_not_there(tmp_path: Any) -> None:
             assert json.loads(told) == []
 
 
+SHELF = """
+from gasan.node.facts import Facts, Shelf
+from gasan.node.poll import Device
+from time import ticks_diff, ticks_ms
+shelf = Shelf(Facts(Device(1000, 0, 0), 1, 3), [])
+shelf.ready = ticks_ms()
+print(ticks_diff(shelf.ready, ticks_ms()) > 1 << 27, shelf.says)
+"""
+
+
+@pytest.mark.parametrize("bits", [64, 32])
+def test_what_is_retired_is_ready_for_nobody(bits: int) -> None:
+    assert vmrun.run(SHELF, bits=bits) == "True 82\n"
+
+
 BITS = """
 import json
 from gasan.node import plan

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from gasan.hil.polling import block
 from gasan.hil.rs485 import Line
-from gasan.hil.virtual import RtuRun
+from gasan.hil.virtual import RtuRun, rtu
 from gasan.hil.virtual.patchy import Patchy, Tally, patchy_run
 from gasan.wire.columns import U8, U16
 from gasan.wire.modbus_plan import cut, rtu_costs
@@ -175,6 +175,25 @@ def test_a_register_that_is_not_there_is_retired_and_comes_back() -> None:
     assert 8 <= len(probes) <= 22
     assert all(told.good(channel, (there_ms + 40_000) * NS) >= 18 for channel in absent)
     assert per_cycle(run, 1000)[-3] == 1, "all in one read again"
+
+
+def test_a_line_that_is_started_again_leaves_retired_registers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the supervisor, when a source raised: each channel still has one outcome a second."""
+    there = rtu.drive
+
+    def twice(task: Any, clock: Any, wanted: Any) -> None:
+        there(task, clock, lambda: clock.ns < 60_000 * NS)
+        there(run.source.run(), clock, wanted)
+
+    monkeypatch.setattr(rtu, "drive", twice)
+    absent = frozenset({4, 5, 8})
+    run = patchy_run(Line(9600), [device(1, list(range(10)), 1000)], Patchy(forbidden=absent))
+    run.run(MANY, ms=180_000)
+    for channel, outcomes in tally(run).outcomes.items():
+        assert len(outcomes) == pytest.approx(180, abs=2), channel
+        kinds = {quality for time, quality in outcomes if time > 10_000 * NS}
+        assert kinds == ({EXCEPTION + 2} if channel in absent else {GOOD})
+    assert len(run.source._blocks) <= 5
 
 
 def test_a_line_that_is_held_goes_on_beside_retired_registers() -> None:

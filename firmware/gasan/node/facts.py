@@ -80,12 +80,19 @@ class Shelf(Device):
         self.facts = facts
         self.items = items
         self.silent = 1
-        self.says = EXCEPTION + _ADDRESS
-        self.refresh(self.ready)
+        self.refresh()
 
-    def refresh(self, now: "Any") -> None:
-        """Not before three days; ticks cannot tell of more."""
-        self.ready = ticks_add(now, _FAR_MS)
+    @property
+    def ready(self) -> "Any":
+        """Not for three days; ticks cannot tell of more."""
+        return ticks_add(ticks_ms(), _FAR_MS)
+
+    @ready.setter
+    def ready(self, now: "Any") -> None:
+        """A line that is started again has all its devices ready, but not this one."""
+
+    def refresh(self) -> None:
+        """Say what there is to say of the device."""
         self.says = TIMEOUT if self.facts.device.silent > 1 else EXCEPTION + _ADDRESS
 
 

@@ -213,7 +213,7 @@ class Learner(Replanner):
         due: "list[tuple]" = []
         for facts in self._facts:
             for shelf in self._shelves(facts):
-                shelf.device.refresh(now)  # type: ignore[attr-defined]
+                shelf.device.refresh()  # type: ignore[attr-defined]
             if facts.device.silent:
                 for one in facts.shelf + facts.walls:
                     if ticks_diff(now, one[3]) > 0:
