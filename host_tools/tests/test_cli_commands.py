@@ -547,3 +547,25 @@ def test_an_option_without_its_value(capsys: pytest.CaptureFixture[str]) -> None
     assert cli.run(["readings", "--lang", "ko", "--node"]) == ExitCode.WRONG_INPUT
     assert capsys.readouterr().err.startswith("gasan: --node 옵션에는 값이 필요합니다")
     i18n.set_language("en")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["readings"], ["writes", "--since", "1d"], ["logs", "press-1", "--crash"], ["modbus", "health"]],
+)
+def test_a_rotten_page_is_told_in_a_sentence(
+    database: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        roots = connection.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name IN"
+            " ('node', 'frame', 'sample', 'modbus_device', 'revision', 'write_request')"
+        ).fetchall()
+    with database.open("r+b") as file:
+        for (page,) in roots:
+            file.seek((page - 1) * size)
+            file.write(bytes(size))
+    assert cli.run([*command, "--db", str(database)]) == ExitCode.WRONG_INPUT
+    assert "is damaged or is no database" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from gasan.host.errors import InputError
 from gasan.host.i18n import _
 from gasan.host.problems import instead
 from gasan.host.store import crashes, open_reader
+from gasan.host.store.errors import reading
 
 __all__ = ["logs"]
 
@@ -61,7 +62,7 @@ def logs(node: str, follow: bool, lines: int, crash: bool, state: Path, db: Path
 
 
 def _print_crashes(node: str, db: Path) -> None:
-    with closing(open_reader(db)) as connection:
+    with closing(open_reader(db)) as connection, reading(db):
         known = sorted(name for (name,) in connection.execute("SELECT name FROM node"))
         if node not in known:
             what = _('nothing is stored of a node "{name}"').format(name=node)

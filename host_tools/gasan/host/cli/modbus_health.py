@@ -20,6 +20,7 @@ from gasan.host.line_health_text import device_line, finding_text
 from gasan.host.problems import instead
 from gasan.host.store import open_reader
 from gasan.host.store.counters import TURNAROUNDS
+from gasan.host.store.errors import reading
 from gasan.host.store.lines import line_health
 
 __all__ = ["health"]
@@ -61,7 +62,8 @@ def health(
     until_ms = _now() if until is None else parse_moment(until)
     if until_ms <= since_ms:
         raise InputError(_("--until is before --since; write the earlier moment first"))
-    with closing(open_reader(database(state, db))) as connection:
+    path = database(state, db)
+    with closing(open_reader(path)) as connection, reading(path):
         names = _nodes(connection, node)
         told = {name: _health(connection, name, since_ms, until_ms) for name in names}
     step = -(-(until_ms - since_ms) // _SPANS)

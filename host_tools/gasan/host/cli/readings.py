@@ -17,6 +17,7 @@ from gasan.host.i18n import _
 from gasan.host.problems import instead
 from gasan.host.store import Reading, open_reader
 from gasan.host.store import readings as select
+from gasan.host.store.errors import reading
 from gasan.host.wording import aligned, quality_text, unit_text, value_text
 
 __all__ = ["readings"]
@@ -51,7 +52,8 @@ def readings(
 ) -> None:
     if limit is None and form == "table":
         limit = _TABLE_LIMIT
-    with closing(open_reader(database(state, db))) as connection:
+    path = database(state, db)
+    with closing(open_reader(path)) as connection, reading(path):
         _check_names(connection, node, device, channel)
         rows = select(
             connection,

@@ -13,6 +13,7 @@ from gasan.host.errors import InputError
 from gasan.host.i18n import _
 from gasan.host.problems import instead
 from gasan.host.store import open_reader
+from gasan.host.store.errors import reading
 from gasan.host.wording import aligned
 
 __all__ = ["writes"]
@@ -49,7 +50,8 @@ _KEYS = (
 @database_options
 @command_options
 def writes(node: str | None, since: str, as_json: bool, state: Path, db: Path | None) -> int:
-    with closing(open_reader(database(state, db))) as connection:
+    path = database(state, db)
+    with closing(open_reader(path)) as connection, reading(path):
         _check_node(connection, node)
         rows = connection.execute(_SQL, (parse_moment(since), node, node)).fetchall()
     found = [dict(zip(_KEYS, row, strict=True)) for row in rows]

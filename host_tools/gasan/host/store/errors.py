@@ -2,12 +2,22 @@
 
 import errno
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gasan.host.errors import InputError, TryAgainError
 from gasan.host.i18n import _
 
-__all__ = ["StoreDamagedError", "StoreUnavailableError", "damaged", "logless", "unavailable", "unwritable"]
+__all__ = [
+    "StoreDamagedError",
+    "StoreUnavailableError",
+    "damaged",
+    "logless",
+    "reading",
+    "unavailable",
+    "unwritable",
+]
 
 
 class StoreUnavailableError(TryAgainError):
@@ -36,6 +46,15 @@ def unavailable(path: Path, error: sqlite3.Error) -> StoreUnavailableError | Sto
     else:
         said = _("{path} cannot be used just now: {error}")
     return StoreUnavailableError(said.format(path=path, folder=path.parent, error=error))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around what reads the database at `path`: a rotten page shows only when it is reached."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise unavailable(path, error) from error
 
 
 def damaged(path: Path, reason: object) -> StoreDamagedError:
