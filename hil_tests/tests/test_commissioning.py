@@ -314,6 +314,12 @@ def test_a_unit_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
         (["scan", "a b"], ExitCode.WRONG_INPUT, "neither a serial port nor an address"),
         (["scan", "/dev/null", "--units", "0-3"], ExitCode.WRONG_INPUT, "is not a unit"),
         (["explore", "h", "--unit", "1", "--from", "9", "--to", "3"], ExitCode.WRONG_INPUT, "before --from"),
+        (
+            ["explore", "--node", "n", "--unit", "1", "--timeout", "3000"],
+            ExitCode.WRONG_INPUT,
+            "at most 2000 ms",
+        ),
+        (["scan", "--node", "n", "--timeout", "3000"], ExitCode.WRONG_INPUT, "at most 2000 ms"),
         (["explore", "/dev/null", "--unit", "250"], ExitCode.WRONG_INPUT, "cannot be a device on an RTU"),
         (["explore", "h", "--unit", "1", "--seen", "warm"], ExitCode.WRONG_INPUT, "is not a value"),
         (["explore", "h", "--unit", "1", "--draft", "x.toml"], ExitCode.WRONG_INPUT, "add --seen"),

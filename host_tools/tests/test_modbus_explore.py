@@ -288,6 +288,10 @@ def test_what_people_write_down() -> None:
     for wrong in ("", "abc", "1,234", "23.4 parsecs", "0.0", "Voltage=1", "1@", "1e5"):
         with pytest.raises(InputError):
             parse_seen(wrong)
+    for wrong in ("1.2MV", "3 MA"):  # mega is not milli
+        with pytest.raises(InputError, match="is not known"):
+            parse_seen(wrong)
+    assert [parse_seen(text).unit for text in ("1.2MM", "3 MIN", "230MV".lower())] == ["mm", "min", "mV"]
     for wrong in ("1,234", "23,4"):  # not a unit called ",4"
         with pytest.raises(InputError, match="is not a value; write it as it is displayed"):
             parse_seen(wrong)

@@ -75,4 +75,6 @@ def mend(written: str) -> tuple[str, str] | None:
             return _ALIASES[alias], _SCALES.get(alias, "")
     folded = {unit.lower(): unit for unit in sorted(UNITS)}
     near = folded.get(written.strip().lower())
+    if near in ("mV", "mA") and written.strip().startswith("M"):  # mega is not milli
+        return None
     return (near, "") if near is not None else None

@@ -121,7 +121,7 @@ def explore(
     failed: GasanError | None = None
     identity = None
     snapshots: list[Snapshot] = []
-    check_where(where, node)
+    check_where(where, node, timeout_ms)
     if unit > UNITS_MAX and where is not None and is_serial(where):
         raise InputError(
             _("unit = {unit} cannot be a device on an RTU line").format(unit=unit)

@@ -77,7 +77,7 @@ def scan(
     force: bool,
     as_json: bool,
 ) -> int:
-    check_where(where, node)
+    check_where(where, node, timeout_ms)
     through = None if node is None else NodeLine(state, node, bus)
     if through is not None:
         where = f"{node} {through.name}"

@@ -7,6 +7,7 @@ import click
 from gasan.host.cli.options import state_option
 from gasan.host.errors import InputError
 from gasan.host.i18n import _
+from gasan.host.modbus.node_line import LONGEST_MS
 
 __all__ = ["check_where", "node_options"]
 
@@ -25,7 +26,13 @@ def node_options(command: _Command) -> _Command:
     return state_option(command)
 
 
-def check_where(where: str | None, node: str | None) -> None:
-    """One of both is needed."""
+def check_where(where: str | None, node: str | None, timeout_ms: int | None) -> None:
+    """One of both is needed; a node waits only so long."""
     if (where is None) == (node is None):
         raise InputError(_("name a port, an address, or a node with --node, and only one of them"))
+    if node is not None and timeout_ms is not None and timeout_ms > LONGEST_MS:
+        raise InputError(
+            _("a node waits at most {most} ms for an answer; write --timeout {most} or less").format(
+                most=LONGEST_MS
+            )
+        )

@@ -12,11 +12,11 @@ from gasan.host.modbus.ports import check_read
 from gasan.host.modbus.settings import Setting
 from gasan.host.problems import instead
 
-__all__ = ["NodeLine"]
+__all__ = ["LONGEST_MS", "NodeLine"]
 
 _PARITIES: Final = "NEO"
 _ANSWER, _EXCEPTION, _SILENCE, _GARBAGE = 0, 16, 17, 18
-_LONGEST_MS: Final = 2000
+LONGEST_MS: Final = 2000
 
 
 class NodeLine:
@@ -73,7 +73,7 @@ class NodeLine:
                 "line": self.name,
                 "unit": unit,
                 "request": pdu.hex(),
-                "timeout_ms": min(_LONGEST_MS, max(1, round(1000 * timeout_s))),
+                "timeout_ms": min(LONGEST_MS, max(1, round(1000 * timeout_s))),
                 "setting": setting,
             },
         )
