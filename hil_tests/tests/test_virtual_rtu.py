@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from gasan.hil.polling import block
-from gasan.hil.rs485 import OUTSIDE, Fault, Kind, Line, Responder
+from gasan.hil.rs485 import OUTSIDE, STRANGER, Fault, Kind, Line, Responder
 from gasan.hil.virtual import RtuRun
 from gasan.wire.modbus_read import read_request
+from gasan.wire.modbus_rtu import with_crc
 from gasan.wire.quality import GOOD, SUSPECT
 
 _TIMEOUT_MS = 40
@@ -87,6 +88,32 @@ def test_another_master_that_begins_while_an_answer_is_looked_for_is_still_heard
     requests = 100_000 if soak else 5_000
     done = RtuRun(Line(9600), units, Responder(), faults, seed=seed).run(requests)
     assert done.judge.verdicts.wrong == [] and done.judge.verdicts.good > requests // 4
+
+
+class OtherMasterRun(RtuRun):
+    """Another master asks our unit all the time, for as many registers as we do."""
+
+    due = 0
+    rng = random.Random(0)
+
+    def pass_time(self) -> None:
+        super().pass_time()
+        if self.clock.ns >= self.due:
+            self.due = self.clock.ns + self.rng.randrange(30_000_000, 90_000_000)
+            register = self.rng.randrange(0x1000, 0x2000)
+            self.bus.send(STRANGER, with_crc(read_request(1, 3, register, 10)), self.clock.ns)
+
+
+@pytest.mark.parametrize(("period_ms", "least"), [(60, 20), (200, 60), (1000, 60)])
+def test_a_second_master_on_the_line_brings_no_wrong_value(period_ms: int, least: int, seed: int) -> None:
+    """More comes between two polls than there is room for; its end says whether an answer is due."""
+    units = [["unit", 1, 100, 0, 125, block(40, 3, 40, 10, period_ms)]]
+    responder = Responder(turnaround_ms={1: 20})
+    done = OtherMasterRun(Line(38400), units, responder, seed=seed, start_ns=_START_NS)
+    done.rng, done.due = random.Random(seed), _START_NS
+    verdicts = done.run(10_000, ms=100_000).judge.verdicts
+    assert verdicts.wrong == [] and done.source._read.foreign > 100
+    assert verdicts.good + verdicts.uncertain >= least
 
 
 def test_a_device_later_than_any_bound_is_found_out_and_given_more_time(seed: int) -> None:

@@ -77,12 +77,7 @@ class Source(Poller):
 
     def _begin(self, block: "Block") -> None:
         self._timeout = (block.device.timeout_ms if block.request[0] else self.params.get(30, 100)) * 1000
-        kept = 0
-        if self._read.n != self._read.need:  # another master may have begun
-            self._deliver()
-            kept = self._read.resync().keep(self._read)
         self._read.ask(block.request, self._timeout)
-        self._read.n = kept
         self._start = ticks_us()
         if ticks_diff(ticks_ms(), self._last_ms) > _LONG_AGO_MS:
             self._last = ticks_add(self._start, -self._read.gap_us)
@@ -102,12 +97,14 @@ class Source(Poller):
             self._end()
             return self._sent()
         left += self._read.gap_us
-        if left >= _SLEEP_US:
-            return left // 1000 - 1
-        _wait(ticks_add(now, left))
+        if left < _SLEEP_US:
+            _wait(ticks_add(now, left))
+        elif not self._uart.any():  # the answer that another master waits for ends it
+            return min(left // 1000 - 1, 5)
         read = self._read
         if size := self._uart.any():  # a late answer, noise or another master: have the line quiet first
             self._deliver()
+            read.n = read.resync().room(read)
             read.feed(self._chunk, self._uart.readinto(self._chunk, min(size, _CHUNK)) or 0, 0)
             self._block.device.tally[STRAYS] += 1
             self._last = ticks_us()
@@ -116,9 +113,7 @@ class Source(Poller):
             read.n = 0
         else:
             return self._send()
-        if ticks_diff(now, self._start) < 2 * self._timeout:
-            return 1
-        return read.verdict(BAD_CRC, True)
+        return 1 if ticks_diff(now, self._start) < 2 * self._timeout else read.verdict(BAD_CRC, True)
 
     def _send(self) -> int:
         if self._drive:

@@ -129,8 +129,7 @@ class Poller:
                     await self.urgent.pop(0).run(self)
                     continue
                 self._block = block = self._following = self._following or self._next()
-                wait = ticks_diff(self._at, now)
-                if wait > 0:
+                if (wait := ticks_diff(self._at, now)) > 0:
                     self._deliver()
                     await sleep_ms(min(wait, _NAP_MS))
                     continue
@@ -202,8 +201,7 @@ class Poller:
         else:
             self._following = None
             device.silent += 1
-            step = device.silent - (1 if self._patient else 2)
-            if step >= 0:
+            if (step := device.silent - (1 if self._patient else 2)) >= 0:
                 dead = sum([one.silent > 3 for one in self.devices]) if step > 2 else 0
                 step = max(device.late, _PAUSES[min(step, len(_PAUSES) - 1)], 9 * dead)
                 wait = max(wait, device.timeout_ms * step)

@@ -5,12 +5,15 @@ Loaded by an `RtuRead` at the first fault of its line. Nothing here allocates.
 
 from gasan.wire.modbus import judge
 from gasan.wire.modbus_rtu import crc16
-from gasan.wire.quality import BAD_ANSWER, BAD_CRC, EXCEPTION, TIMEOUT, const
+from gasan.wire.quality import BAD_ANSWER, BAD_CRC, const
 
 _BEGUN = const(7)  # bytes that may be a request but for the last
+_FULL = const(192)  # bytes beyond which there is no room for as many again as are read at a time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from gasan.wire.modbus_rtu import RtuRead
 
 
@@ -30,38 +33,50 @@ def search(read: "RtuRead", now: int) -> int:
                 read.data = pos + 3
                 heard(read, 0, pos)
                 read.verdict(quality, True)
-                heard(read, pos + size, n)
+                behind(read, pos + size)
                 return -1
     heard(read, 0, n)
     whole = crc16(buf, 0, n) == 0
-    if now - read._last > read.gap_us:
-        read.n = 0  # nobody is in the midst of a frame
+    if now - read._last <= read.gap_us:
+        _begin(read, 0)
     if n > 2 and not whole and buf[0] == request[0] and buf[1] == request[1] and buf[2] == read.need - 5:
         # Its head is right, so this was the answer, and is damaged; unless it may be our echo's.
         return read.verdict(BAD_CRC, buf[2] != request[2] and not read.intruded)
     read.quality = BAD_ANSWER if whole else BAD_CRC
-    if now >= read.deadline:
-        return read.verdict(read.quality, False)
     read.begin()
-    return 1
+    return read.verdict(read.quality, False) if now >= read.deadline else 1
 
 
-def keep(read: "RtuRead") -> int:
-    """Move what came last, and may be the beginning of another master's request, to the front of the buffer.
+def behind(read: "RtuRead", end: int) -> None:
+    """Take note of what came behind the answer, which ends at ``end``."""
+    heard(read, end, read.n)
+    _begin(read, end)
 
-    Returns how much that is. To be called before the next request is asked.
+
+def _begin(read: "RtuRead", start: int) -> None:
+    """Remember what came last, from ``start`` on: it may be the beginning of another master's request."""
+    begun: "Any" = read.begun
+    start = max(start, read.n - _BEGUN)
+    for i in range(start, read.n):
+        begun[i - start] = read.buf[i]
+    begun[_BEGUN] = max(0, read.n - start)
+
+
+def room(read: "RtuRead") -> int:
+    """What is in ``buf`` when more is heard before a request is sent: its bytes.
+
+    That is, at first, what was remembered; where others speak much, their latest is kept.
     """
-    buf = read.buf
-    n = read.n
-    start = 0
-    if read.quality < TIMEOUT or read.quality >= EXCEPTION:
-        start = read.data - 3 + read.size(read.data - 3)
-        if read.data == 3:  # found without a `search`
-            heard(read, start, n)
-    start = max(start, n - _BEGUN)
-    for i in range(start, n):
-        buf[i - start] = buf[i]
-    return max(n - start, 0)
+    if read.n > _FULL:
+        behind(read, 0)
+    elif read.n:
+        return read.n
+    begun: "Any" = read.begun
+    size: int = begun[_BEGUN]
+    for i in range(size):
+        read.buf[i] = begun[i]
+    begun[_BEGUN] = 0
+    return size
 
 
 def heard(read: "RtuRead", at: int, end: int) -> bool:

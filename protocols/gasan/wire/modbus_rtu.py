@@ -52,7 +52,9 @@ class RtuRead:
     A request to unit 0 is for all and answered by none; its ``timeout_us`` is the time that they need.
     """
 
-    foreign = 0  # other masters' requests that were heard; here, since a full table of attributes is slow
+    # Here, since a full table of attributes is slow.
+    foreign = 0  # other masters' requests that were heard
+    begun: "bytes | bytearray" = b""  # the beginning of one, perhaps: up to seven bytes, and how many
 
     def __init__(self, char_us: int, gap_us: int) -> None:
         """``char_us``: one character on the line; ``gap_us``: the silence that ends a frame."""
@@ -136,7 +138,10 @@ class RtuRead:
                     self.data = 3
                     quality = judge(self.request, 0, self.buf, 0, need - 2)
                     if quality != BAD_ANSWER:
-                        return self.verdict(quality, True)
+                        self.verdict(quality, True)
+                        if n > need:
+                            self.resync().behind(self, need)
+                        return _DONE
                 self.spoilt = self.need > 1  # a foreign frame, or noise before the answer: silence will tell
         if quiet > self.gap_us + _PATIENCE_US or now > self._limit:
             return int(self.resync().search(self, now))
@@ -173,4 +178,5 @@ class RtuRead:
             from gasan.wire import modbus_resync
 
             self._resync = modbus_resync
+            self.begun = bytearray(8)
         return self._resync

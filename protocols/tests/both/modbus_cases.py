@@ -218,9 +218,8 @@ def case_rtu_keeps_what_may_be_the_beginning_of_another_masters_request():
                 late += 1000
             assert answer.quality == quality, (came, n, answer.quality)
             quiet = late > answer._last + GAP_US  # after that no frame goes on, whatever it was
-            kept = answer.resync().keep(answer)
             answer.ask(READ, TIMEOUT_US)
-            answer.n = kept
+            answer.n = answer.resync().room(answer)
             answer.feed(bytearray(request[n:]), 8 - n, 0)
             heard = answer.resync().heard(answer, 0, answer.n)
             assert heard or (quality == BAD_CRC and quiet), (came, n)

@@ -8,7 +8,7 @@ for the master and one for the devices.
         print(relay.stats())
 """
 
-from gasan.hil.rs485.bus import MASTER, OUTSIDE, RESPONDER, Bus, Delivery, Totals
+from gasan.hil.rs485.bus import MASTER, OUTSIDE, RESPONDER, STRANGER, Bus, Delivery, Totals
 from gasan.hil.rs485.faults import Fault, FaultPlan, Injection, Kind
 from gasan.hil.rs485.line import Line
 from gasan.hil.rs485.relay import Relay, RelayError, Stats
@@ -18,6 +18,7 @@ __all__ = [
     "MASTER",
     "OUTSIDE",
     "RESPONDER",
+    "STRANGER",
     "Bus",
     "Delivery",
     "Fault",
