@@ -128,3 +128,11 @@ def test_every_quality_has_words() -> None:
         name = quality.name(code)
         assert HANGUL.search(wording.quality_text(name)), name
     assert wording.quality_text("bad/exception-9") == "bad/exception-9"
+
+
+@pytest.mark.parametrize("other", ["사이트 파일", "회선", "라인", "프로필"])
+def test_one_korean_word_for_one_thing(korean: Catalog, other: str) -> None:
+    """The site file is 현장 파일, a line 선로, a profile 프로파일."""
+    assert [
+        text for message in korean for text in _texts(message.string) if message.id and other in text
+    ] == []
