@@ -102,6 +102,18 @@ MISTAKES = {
     "rate per nothing": ('per = "1s"', 'per = "0s"', 29, 'write per = "1s"'),
     "rate unit": ("max = 100", 'max = 100, unit = "rpm"', 29, 'write unit = "1/min"'),
     "rate most": ("max = 100", "max = -1", 29, "'max' must be above 0"),
+    "no inputs": (
+        'inputs = {u = "meter.voltage", i = "meter.current", n = "drive.motor_speed_rate"}\n',
+        "",
+        30,
+        "'inputs' is missing; write [node.derived.inputs] on a line of its own, and its keys below",
+    ),
+    "inputs empty": (
+        'inputs = {u = "meter.voltage", i = "meter.current", n = "drive.motor_speed_rate"}',
+        "inputs = {}",
+        34,
+        "'inputs' is empty; write [node.derived.inputs] on a line of its own, and its keys below",
+    ),
     "input unknown": ('"meter.voltage"', '"meter.voltge"', 34, "did you mean 'meter.voltage'?"),
     "input below": (
         'n = "drive.motor_speed_rate"',

@@ -80,10 +80,11 @@ def _explain(model: type[Table], path: Path, detail: ErrorDetails, leave: set[st
         return _("unknown key '{key}'").format(key=key), instead(key, known)
     field = _fields(model, loc[:-1]).get(key) if loc and isinstance(loc[-1], str) else None
     example = _example(key, field)
+    mend = _("write, for example, {example}").format(example=example)
+    if field is not None and field.examples == ["…"]:
+        mend = _table_mend((*path, *loc))
     if kind == "missing":
-        return _("'{key}' is missing").format(key=key), _("write, for example, {example}").format(
-            example=example
-        )
+        return _("'{key}' is missing").format(key=key), mend
     if kind in ("literal_error", "enum"):
         allowed = context["expected"].replace(" or ", ", ").split(", ")
         words = [word.strip("'") for word in allowed]
@@ -100,9 +101,7 @@ def _explain(model: type[Table], path: Path, detail: ErrorDetails, leave: set[st
     if wanted in ("model", "dict"):
         return _not_a((*path, *loc), "table"), _table_mend((*path, *loc))
     if kind in ("too_short", "string_too_short"):
-        return _("'{key}' is empty").format(key=key), _("write, for example, {example}").format(
-            example=example
-        )
+        return _("'{key}' is empty").format(key=key), mend
     if kind == "string_too_long":
         what = _("'{key}' is too long").format(key=key)
         return what, _("write at most {count} characters").format(count=context["max_length"])
