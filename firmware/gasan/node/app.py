@@ -64,7 +64,9 @@ def run(word: str) -> None:
         node = Node(node_id, generation, key, crashes)
         asyncio.run(node.run(word, crash))
     except KeyboardInterrupt:
-        _ending().stop(node and node.watchdog)
+        if node and node.watchdog:
+            _ending().reset("maintenance")  # a watchdog cannot be stopped
+        print("gasan stopped; machine.reset() starts it again")
     except Exception as e:
         steady = ticks_diff(ticks_ms(), started) > _STEADY_MS
         node = None

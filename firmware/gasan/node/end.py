@@ -28,22 +28,10 @@ def crash(e: BaseException, number: int) -> None:
     reset("crash")
 
 
-def stop(watched: object) -> None:
-    """Ctrl-C: leave the board to the REPL, by a reset where a watchdog runs, since that cannot be stopped."""
-    if watched:
-        reset("maintenance")
-    _leave("stopped")  # else the reset that starts it again would look like the watchdog's, on rp2
-    print("gasan stopped; machine.reset() starts it again")
-
-
 def reset(word: str) -> None:
     """Reset the board; main.py of the next boot reads ``word``."""
-    _leave(word)
-    machine.reset()
-
-
-def _leave(word: str) -> None:
     try:
         replace(_RESET, word.encode())
     except OSError as e:
         log.error("%s: %s" % (_RESET, e))
+    machine.reset()
