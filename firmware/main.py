@@ -34,3 +34,8 @@ else:
 
         stuck(e)
     app.run(word)
+    try:  # Ctrl-C has ended it: the reset that starts it again is not the watchdog's, though rp2 says so
+        with open("/reset", "w") as f:
+            f.write("stopped")
+    except OSError:
+        pass

@@ -89,11 +89,13 @@ class Nodes:
         self._stack = contextlib.ExitStack()
         self._number = 0
 
-    def board(self, files: Mapping[str, bytes], bits: int = 64, start: bool = True) -> VirtualBoard:
+    def board(
+        self, files: Mapping[str, bytes], bits: int = 64, start: bool = True, kind: str = "virtual"
+    ) -> VirtualBoard:
         if missing := vmrun.missing(bits):
             pytest.skip(missing)
         self._number += 1
-        board = VirtualBoard(self._folder / f"board{self._number}", bits=bits)
+        board = VirtualBoard(self._folder / f"board{self._number}", kind, bits=bits)
         board.install({**firmware_files(), **files})
         self._stack.callback(board.stop)
         if start:
@@ -473,6 +475,32 @@ def test_ctrl_c_leaves_the_console_of_a_node_that_cannot_be_loaded(nodes: Nodes)
     finally:
         os.close(console)
     assert not status["watchdog"] and status["boots"] == 1
+
+
+def test_a_node_that_is_stopped_and_started_by_hand_has_not_crashed(
+    nodes: Nodes, server: CountingServer, tmp_path: Path
+) -> None:
+    """Without a watchdog, as on a bench; machine.reset() of rp2 goes through the watchdog."""
+    compiled = cbor.loads(config(server))
+    compiled[2][4] = 0
+    files = {"/secret/key": SECRET, "/cfg/a": pack(cbor.dumps(compiled)), "/crash": b"2\n"}
+    board = nodes.board(files, start=False, kind="rpi_pico_w")
+    board.start()
+    log = board.folder / "console.log"
+    told = 0
+    for boots in (1, 2):
+        while b"I spool:" not in log.read_bytes()[told:]:
+            assert board.wait(lambda status, boots=boots: status["boots"] == boots, 20)
+        told = log.stat().st_size
+        console = os.open(board.console_path, os.O_RDWR | os.O_NOCTTY)
+        os.write(console, b"\x03")
+        board.wait(lambda status: status["phase"] == "repl", 20)
+        os.write(console, b"import machine\rmachine.reset()\r")
+        board.wait(lambda status, boots=boots: status["boots"] == boots + 1, 20)
+        os.close(console)
+    gateway = nodes.gateway(board)
+    gateway.wait(lambda: gateway.readings(), 20)
+    assert gateway.of(BOOT)[-1].content[5] == RESET
 
 
 def test_outages_of_the_link_are_counted(nodes: Nodes) -> None:
