@@ -1,8 +1,6 @@
 """A whole site with a sensor that has no address: gateway, virtual node, virtual air, a second sender."""
 
 import asyncio
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ from gasan.boards.air import Air
 from gasan.boards.vm import VmMissing, find_vm
 from gasan.hil.air import BTHomeSensor
 from gasan.hil.served import ServedLog
+from gasan.hil.waiting import until
 from gasan.host.compile import compile_site
 from gasan.host.gateway.service import Gateway
 from gasan.host.site import load
@@ -35,13 +34,6 @@ profile = "bthome/sensor"
 match = {{service = 0xFCD2}}
 channels = ["temperature", "rssi"]
 """
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.05)
 
 
 async def measure(sensor: BTHomeSensor, first: int) -> None:

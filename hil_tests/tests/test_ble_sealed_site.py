@@ -1,8 +1,6 @@
 """A whole site with a sensor that encrypts: gateway, virtual node, virtual air, a key that comes later."""
 
 import asyncio
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from gasan.boards.vm import VmMissing, find_vm
 from gasan.hil.aes_peer import encipher
 from gasan.hil.air import BTHomeSensor
 from gasan.hil.served import ServedLog
+from gasan.hil.waiting import until
 from gasan.host.compile import compile_site
 from gasan.host.gateway.service import Gateway
 from gasan.host.sensor_keys import SensorKeys
@@ -60,13 +59,6 @@ async def measure(sensor: BTHomeSensor, said: list[int]) -> None:
             for wrong in (first, b"\x40\x02\x00\x00", data[:-1] + b"\x00"):
                 await sensor.say_raw(wrong)
                 await asyncio.sleep(0.15)
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.05)
 
 
 def test_a_key_makes_its_way_and_only_genuine_values_are_stored(

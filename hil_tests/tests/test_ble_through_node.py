@@ -3,9 +3,7 @@
 import asyncio
 import base64
 import json
-import time
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from gasan.boards.vm import VmMissing, find_vm
 from gasan.hil.air import BTHomeSensor
 from gasan.hil.ble_on_vm import on_vm
 from gasan.hil.served import ServedLog
+from gasan.hil.waiting import until
 from gasan.host import cli, i18n
 from gasan.host.ble.node_air import records
 from gasan.host.cli.exit_codes import ExitCode
@@ -43,13 +42,6 @@ name = "climate"
 address = "{address}"
 profile = "bthome/thermo_hygrometer"
 """
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.05)
 
 
 async def measure(sensor: BTHomeSensor) -> None:

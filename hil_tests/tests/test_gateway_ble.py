@@ -1,8 +1,6 @@
 """The gateway with a node that it reaches by BLE alone, and which hears a sensor by the same radio."""
 
 import asyncio
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ from gasan.boards.air import Air
 from gasan.boards.vm import VmMissing, find_vm
 from gasan.hil.air import BTHomeSensor
 from gasan.hil.served import ServedLog
+from gasan.hil.waiting import until
 from gasan.host.account import account
 from gasan.host.ble.adapter import AIR
 from gasan.host.compile import compile_site
@@ -44,13 +43,6 @@ profile = "bthome/thermo_hygrometer"
 
 def _u16(value: int) -> bytes:
     return value.to_bytes(2, "little")
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 40.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.05)
 
 
 def test_a_sensor_s_readings_come_by_ble_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

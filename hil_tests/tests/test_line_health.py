@@ -3,8 +3,7 @@
 import asyncio
 import json
 import random
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from gasan.boards.vm import VmMissing, find_vm
 from gasan.hil.rs485 import Fault, Kind, Line, Relay, Responder
 from gasan.hil.scripted_node import ScriptedKeys, ScriptedNode
+from gasan.hil.waiting import until
 from gasan.host import cli, i18n
 from gasan.host.cli.exit_codes import ExitCode
 from gasan.host.compile import compile_site
@@ -67,13 +67,6 @@ def site(folder: Path, port: str, units: Sequence[int]) -> Path:
         text += 'period = "150ms"\n'
     (folder / "site.toml").write_text(text)
     return folder / "site.toml"
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 40.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.05)
 
 
 async def gather(folder: Path, port: str, units: Sequence[int], readings: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from gasan.boards.vm import VmMissing, find_vm
 from gasan.hil.rs485 import Line, Relay, Responder
+from gasan.hil.waiting import until
 from gasan.host import cli, i18n
 from gasan.host.cli.exit_codes import ExitCode
 from gasan.host.compile import compile_site
@@ -62,13 +63,6 @@ def run(
             await running
 
     asyncio.run(main())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.05)
 
 
 async def gasan(folder: Path, *arguments: str) -> int:

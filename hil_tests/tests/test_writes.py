@@ -10,7 +10,6 @@ import struct
 import threading
 import time
 import tty
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 from gasan.boards.vm import VmMissing, find_vm
 from gasan.hil.rs485 import Fault, Kind, Line, Relay
 from gasan.hil.rs485.faults import with_crc
+from gasan.hil.waiting import until
 from gasan.host import cli, i18n
 from gasan.host.cli.exit_codes import ExitCode
 from gasan.host.compile import CompiledNode, compile_site
@@ -122,13 +122,6 @@ class Oven:
 
     def trace(self, sending: bool, data: bytes) -> bytes:
         return b"" if sending and self._lose else data
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 40.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.02)
 
 
 def compiled(folder: Path, bus: str, devices: str) -> CompiledNode:

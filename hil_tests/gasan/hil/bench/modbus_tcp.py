@@ -42,7 +42,7 @@ _ROUNDS = 9
 _BOARD_HEAP = "96wk"
 _VM_HEAP = "2m"  # of a 64-bit VM that is not told otherwise
 _LARGE_HEAP = "8m"
-_REQUESTS = {_BOARD_HEAP: 5200, _VM_HEAP: 5200, _LARGE_HEAP: 20800}
+_REQUESTS = {_BOARD_HEAP: 5200, _VM_HEAP: 5200, "4m": 10400, _LARGE_HEAP: 20800}
 
 # Each defines read(), which is timed; argv: n, port, and the library's folder.
 _PEER = """\
