@@ -147,6 +147,16 @@ def test_a_changed_byte_on_any_page_changes_nothing_unnoticed(
     assert fates["recovered"] > fates.total() / 10 and fates["refused"] < fates.total() / 20
 
 
+def test_a_changed_byte_in_the_name_of_a_column(tmp_path: Path, whole: Path) -> None:
+    before, data = content(whole), whole.read_bytes()
+    name = b"type INTEGER"
+    assert data.count(name) == 1
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(data.replace(name, b"tyqe INTEGER"))
+    assert fate_of(path) == "recovered"
+    assert check_recovered(path, before, account(whole).total("sampled")) == 0
+
+
 def fate_of(path: Path) -> str:
     """Opens the database as the gateway does, then looks at all of it, and mends what that shows."""
     try:

@@ -5,6 +5,7 @@ import os
 import secrets
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -151,6 +152,12 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
+_COLUMNS: Final = (
+    "SELECT made.name, held.name FROM sqlite_schema AS made, pragma_table_info(made.name) AS held"
+    " WHERE made.type = 'table'"
+)
+
+
 def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -186,7 +193,15 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 def _renew(path: Path, connection: sqlite3.Connection) -> None:
-    """Makes anew what this gasan knows by itself, where it is not so."""
+    """Makes anew what this gasan knows by itself, where it is not so.
+
+    Raises StoreDamagedError where a table lacks a column: a byte of the schema may have changed.
+    """
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as sound:
+        _run_script(sound, SCHEMA)
+        missing = set(sound.execute(_COLUMNS)) - set(connection.execute(_COLUMNS))
+    if missing:
+        raise damaged(path, "no column {}.{}".format(*min(missing)))
     views = dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'view'").fetchall())
     if views != {name: _view(name) for name in VIEWS}:
         log.warning("%s: the views are not this gasan's, and are made anew", path)
