@@ -132,7 +132,8 @@ SCENES = {
     "another master": Scene(
         [("foreign_master", [])],
         ("another master polls this line", "다른 마스터가 이 선로를 폴링"),
-        faults=(Fault(Kind.FOREIGN, rate=0.4, on="request", high=30),),
+        faults=(Fault(Kind.FOREIGN, rate=0.25, on="request", high=30),),
+        readings=4000,
     ),
     "one is late": Scene(
         [("late", ["unit-7"])],
